@@ -1,0 +1,1 @@
+"""Reading a machine, and the snapshots made of it.  Never reaches Numba."""

@@ -1,0 +1,1 @@
+"""The commands: one class, one file each.  Nothing imports this package."""

@@ -1,0 +1,1 @@
+"""From a snapshot to pages: what each one is, what its pageblock's type is."""

@@ -1,0 +1,1 @@
+"""The vocabulary: numbers, names and records that every other part shares."""

@@ -1,0 +1,1 @@
+"""The machine: zones of pages that the compiled loops compact."""

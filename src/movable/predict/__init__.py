@@ -1,0 +1,1 @@
+"""Answers: what compaction would recover, and which pages stand in its way."""

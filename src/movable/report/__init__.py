@@ -1,0 +1,1 @@
+"""Rendering of result records: text, JSON, HTML."""
