@@ -1,4 +1,4 @@
-"""movable: which driver fragments this machine, what compaction recovers, and whether a fix is right."""
+"""movable: which driver fragments this machine, and what compaction recovers."""
 
 from importlib import import_module
 from typing import TYPE_CHECKING

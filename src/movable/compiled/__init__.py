@@ -1,1 +1,1 @@
-"""The loops: compiled with Numba, plain Python with NUMBA_DISABLE_JIT=1, the same result in both."""
+"""The loops: compiled with Numba, plain Python with NUMBA_DISABLE_JIT=1."""

@@ -14,7 +14,8 @@ class PageTypeInfo:
     """Free blocks per order, and pageblocks, of each (zone, migratetype).
 
     Migratetypes are numbered as in `movable.mm.constants`, whatever the kernel's own numbering.
-    A missing migratetype (CMA not built in) has no entry.  A count equal to `CAPPED` is a lower bound.
+    A missing migratetype (CMA not built in) has no entry.  A count equal to `CAPPED` is a lower
+    bound.
     """
 
     pageblock_order: int

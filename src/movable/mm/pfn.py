@@ -9,7 +9,7 @@ def pageblock_start_pfn(pfn: int) -> int:
 
 
 def pageblock_end_pfn(pfn: int) -> int:
-    """Return the PFN after the pageblock that holds `pfn`: one pageblock on, if `pfn` is aligned."""
+    """Return the PFN after the pageblock of `pfn`: one pageblock on, if `pfn` is aligned."""
     return (pfn & -PAGEBLOCK_NR_PAGES) + PAGEBLOCK_NR_PAGES
 
 

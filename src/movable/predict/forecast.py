@@ -5,16 +5,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-
-@dataclass(frozen=True, slots=True)
-class Doubt:
-    """Something inferred, missing or left out that the reader of a number must know.
-
-    `code` is stable and short ("types-inferred"); `text` is one sentence with the figures.
-    """
-
-    code: str
-    text: str
+from movable.mm.doubt import Doubt
 
 
 @dataclass(frozen=True, slots=True)
