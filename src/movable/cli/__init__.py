@@ -1,1 +1,123 @@
 """The commands: one class, one file each.  Nothing imports this package."""
+
+import argparse
+import inspect
+import os
+import sys
+from collections.abc import Sequence
+from importlib import import_module
+from pathlib import Path
+from typing import Final, Protocol, cast
+
+from movable.cli.output import Output
+from movable.errors import MovableError, UsageError
+
+EXIT_INTERRUPTED: Final = 130  # 128 + SIGINT, as shells count.
+EXIT_BROKEN_PIPE: Final = 141  # 128 + SIGPIPE.
+
+
+class Command(Protocol):
+    """One command.  Its class docstring is its help; `examples`, if any, is shown below that."""
+
+    name: str
+
+    def add_arguments(self, parser: argparse.ArgumentParser) -> None:
+        """Declare the command's own arguments; ``--json`` is there already."""
+
+    def run(self, args: argparse.Namespace, output: Output) -> int:
+        """Do it, and return the exit code."""
+
+
+# Where each command lives, and its line in `movable --help`.  Only the module of the command that
+# was asked for is imported: that is what keeps `movable --help` fast.
+COMMANDS: Final = {
+    "capture": ("movable.cli.capture:CaptureCommand", "save this machine's memory map to a file"),
+    "doctor": ("movable.cli.doctor:DoctorCommand", "which sources exist here, and what each adds"),
+    "show": ("movable.cli.show:ShowCommand", "zones, free blocks, page kinds, indices"),
+    "explain": ("movable.cli.explain:ExplainCommand", "one page or pageblock: what it is, and why"),
+    "map": ("movable.cli.map:MapCommand", "physical memory as a picture in the terminal"),
+    "diff": ("movable.cli.diff:DiffCommand", "what changed between two snapshots"),
+    "predict": ("movable.cli.predict:PredictCommand", "what compaction would recover"),
+    "score": ("movable.cli.score:ScoreCommand", "predictions beside what a real kernel did"),
+    "report": ("movable.cli.report:ReportCommand", "one HTML file: map, blockers, free blocks"),
+}
+SUMMARY: Final = "movable.cli.summary:SummaryCommand"
+
+
+def run(argv: Sequence[str]) -> int:
+    """Run the command line `argv` (without the program's name) and return its exit code."""
+    output = Output(sys.stdout, sys.stderr, environ=os.environ)
+    try:
+        code = _dispatch(argv, output)
+        output.flush()
+    except MovableError as error:
+        output.note(f"movable: {error}")
+        return error.exit_code
+    except BrokenPipeError:
+        output.abandon()
+        return EXIT_BROKEN_PIPE
+    except OSError as error:
+        output.abandon()
+        output.note(f"movable: {_os_sentence(error)}")
+        return 1
+    except KeyboardInterrupt:
+        output.abandon()
+        return EXIT_INTERRUPTED
+    return code
+
+
+def _os_sentence(error: OSError) -> str:
+    where = f"{error.filename}: " if error.filename else ""
+    return f"{where}{error.strerror or error}"
+
+
+def _dispatch(argv: Sequence[str], output: Output) -> int:
+    first = argv[0] if argv else ""
+    if first in COMMANDS:
+        return _run_command(COMMANDS[first][0], argv[1:], output, prog=f"movable {first}")
+    if first in ("-h", "--help"):
+        from movable.cli.help import overview
+
+        output.text(overview({name: line for name, (_, line) in COMMANDS.items()}))
+        return 0
+    if first == "--version":
+        from movable import __version__
+
+        output.text(f"movable {__version__}")
+        return 0
+    if first and not first.startswith("-"):
+        _check_is_path(first)
+    return _run_command(SUMMARY, argv, output, prog="movable")
+
+
+def _check_is_path(first: str) -> None:
+    """Refuse a mistyped command with a better sentence than "no such file"."""
+    if Path(first).exists() or "/" in first or "." in first:
+        return
+    from difflib import get_close_matches
+
+    near = get_close_matches(first, COMMANDS, n=1)
+    hint = f"did you mean {near[0]!r}?" if near else f"commands are {', '.join(COMMANDS)}"
+    raise UsageError(f"{first!r} is neither a command nor a snapshot: {hint}")
+
+
+def _run_command(where: str, argv: Sequence[str], output: Output, *, prog: str) -> int:
+    module, _, class_name = where.partition(":")
+    command = cast(Command, getattr(import_module(module), class_name)())
+    args = parser_of(command, prog=prog).parse_args(argv)
+    return command.run(args, output)
+
+
+def parser_of(command: Command, *, prog: str) -> argparse.ArgumentParser:
+    """Return the parser of one command, with ``--json`` and its examples."""
+    parser = argparse.ArgumentParser(
+        prog=prog,
+        description=inspect.getdoc(type(command)),
+        epilog=getattr(command, "examples", None),
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        conflict_handler="resolve",
+        allow_abbrev=False,
+    )
+    parser.add_argument("--json", action="store_true", help="print the result as JSON")
+    command.add_arguments(parser)
+    return parser

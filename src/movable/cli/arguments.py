@@ -1,0 +1,38 @@
+"""Arguments that several commands share, and what they mean."""
+
+import argparse
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from movable.cli.output import Output
+    from movable.mm.snapshot import Snapshot
+
+
+def add_snapshot(parser: argparse.ArgumentParser) -> None:
+    """Declare the optional SNAPSHOT operand, as `args.snapshot`."""
+    parser.add_argument(
+        "snapshot",
+        type=Path,
+        nargs="?",
+        metavar="SNAPSHOT",
+        help="a .movable file, a directory of raw /proc files, or a tarball of one; "
+        "default: this machine (needs root)",
+    )
+
+
+def add_rules(parser: argparse.ArgumentParser) -> None:
+    """Declare ``--rules NAME``, as `args.rules`."""
+    parser.add_argument(
+        "--rules",
+        metavar="NAME",
+        help="apply this kernel's rules (6.1, 6.12, 6.17) whatever the snapshot's release",
+    )
+
+
+def load(path: Path | None, output: "Output") -> "Snapshot":
+    """Open SNAPSHOT, or read this machine where it was not given."""
+    from movable.capture.files import open_snapshot  # Here: it imports NumPy.
+
+    with output.progress("reading this machine" if path is None else f"reading {path}"):
+        return open_snapshot(path)
