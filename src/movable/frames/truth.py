@@ -100,13 +100,18 @@ def read_truth(snapshot: Snapshot) -> Truth | None:
     pcp, movable_ops, referenced = groups["P"], groups["M"], groups["R"]
     for pfns in (pcp[:, 0], movable_ops[:, 0], referenced[:, 0]):
         _check_pfns(pfns, snapshot.nr_pfns, source)
+    bad = pcp[
+        (pcp[:, 1:] < 0).any(axis=1) | (pcp[:, 1] > MAX_PAGE_ORDER) | (pcp[:, 2] >= MIGRATE_TYPES)
+    ]
+    if len(bad):
+        raise SnapshotError(f"{source}: no order and migratetype are {bad[0, 1]} and {bad[0, 2]}")
     labfree = snapshot.texts.get("labfree")
     return Truth(
         types=types,
         skips=skips,
         pcp_pfns=pcp[:, 0],
         pcp_orders=pcp[:, 1].astype(np.uint8),
-        pcp_migratetypes=_our_numbers(snapshot)[np.minimum(pcp[:, 2], MIGRATE_ISOLATE)],
+        pcp_migratetypes=_our_numbers(snapshot)[pcp[:, 2]],
         movable_ops_pfns=movable_ops[:, 0],
         referenced_pfns=referenced[:, 0],
         refcounts=referenced[:, 1],
@@ -161,9 +166,7 @@ def _parse_truth_pages(text: bytes, source: str) -> dict[str, NDArray[np.int64]]
     """Return one row a line, without the letter, by the letter: P, M and R."""
     rows: dict[str, list[list[str]]] = {letter: [] for letter in _NR_FIELDS}
     for lineno, line, (letter, *numbers) in _lines_of_numbers(text):
-        # A mapcount may be negative (typed pages); ten digits hold every other number.
-        is_sound = all(number.removeprefix("-").isdecimal() for number in numbers)
-        if len(numbers) != _NR_FIELDS.get(letter) or not is_sound or len(line) > 80:
+        if len(numbers) != _NR_FIELDS.get(letter) or not all(map(_is_number, numbers)):
             raise ParseError(
                 "'P PFN ORDER TYPE', 'M PFN' or 'R PFN REFS MAPS'", source, lineno, line
             )
