@@ -1,1 +1,1 @@
-"""Reading a machine, and the snapshots made of it.  Never reaches Numba."""
+"""Reading a machine: the live one, or one that was recorded.  Never imports Numba."""

@@ -1,0 +1,26 @@
+"""Read /proc/buddyinfo, as ``frag_show_print()`` in mm/vmstat.c writes it."""
+
+import re
+from typing import Final
+
+from movable.errors import ParseError
+from movable.mm.zoneinfo import ZoneKey
+
+_ROW: Final = re.compile(r"Node ([0-9]{1,9}), zone +(\S{1,64})((?: +[0-9]{1,20}){1,64}) *")
+
+
+def parse_buddyinfo(text: str, *, source: str = "buddyinfo") -> dict[ZoneKey, tuple[int, ...]]:
+    """Return the free blocks per order of each populated zone, in file order.
+
+    Raises:
+        ParseError: a line that is not ``Node N, zone NAME`` and counts.
+    """
+    zones: dict[ZoneKey, tuple[int, ...]] = {}
+    for lineno, line in enumerate(text.split("\n"), start=1):
+        if not line.strip():
+            continue
+        row = _ROW.fullmatch(line)
+        if row is None:
+            raise ParseError("'Node N, zone NAME' and free blocks per order", source, lineno, line)
+        zones[int(row[1]), row[2]] = tuple(map(int, row[3].split()))
+    return zones
