@@ -1,0 +1,257 @@
+"""The buddy allocator: free blocks that split and merge, by order and migratetype.
+
+Source: mm/page_alloc.c, 6.1 and 6.12.  The free lists are linked only where the zone's
+``has_lists`` is set: a run without a goal order never reads them, and counting is cheaper.
+A free block's list is that of its pageblock's type, as since 6.10; the few blocks that 6.1 keeps
+on another type's list are not modelled (docs/fidelity.md).
+"""
+
+import numpy as np
+from numpy.typing import NDArray
+
+from movable.compiled._jit import compiled
+from movable.mm.constants import (
+    MAX_PAGE_ORDER,
+    MIGRATE_CMA,
+    MIGRATE_HIGHATOMIC,
+    MIGRATE_ISOLATE,
+    MIGRATE_MOVABLE,
+    MIGRATE_TYPES,
+    NR_PAGE_ORDERS,
+    PAGEBLOCK_ORDER,
+)
+from movable.mm.kinds import TAIL, PageKind
+from movable.mm.state import NO_PAGE, Lists, Pages
+
+FREE = int(PageKind.FREE)
+FREE_TAIL = int(PageKind.FREE) | TAIL
+
+
+@compiled
+def list_push(pages: Pages, head: NDArray[np.int64], tail: NDArray[np.int64], pfn: int) -> None:
+    """Put `pfn` at the head of the list in element 0 of `head` and `tail`."""
+    first = head[0]
+    pages.next[pfn] = first
+    pages.prev[pfn] = NO_PAGE
+    if first == NO_PAGE:
+        tail[0] = pfn
+    else:
+        pages.prev[first] = pfn
+    head[0] = pfn
+
+
+@compiled
+def list_append(pages: Pages, head: NDArray[np.int64], tail: NDArray[np.int64], pfn: int) -> None:
+    """Put `pfn` at the tail of the list in element 0 of `head` and `tail`."""
+    last = tail[0]
+    pages.prev[pfn] = last
+    pages.next[pfn] = NO_PAGE
+    if last == NO_PAGE:
+        head[0] = pfn
+    else:
+        pages.next[last] = pfn
+    tail[0] = pfn
+
+
+@compiled
+def list_remove(pages: Pages, head: NDArray[np.int64], tail: NDArray[np.int64], pfn: int) -> None:
+    """Take `pfn` off the list in element 0 of `head` and `tail`."""
+    before = pages.prev[pfn]
+    after = pages.next[pfn]
+    if before == NO_PAGE:
+        head[0] = after
+    else:
+        pages.next[before] = after
+    if after == NO_PAGE:
+        tail[0] = before
+    else:
+        pages.prev[after] = before
+
+
+@compiled
+def add_to_free_list(
+    pages: Pages, zone: np.void, lists: Lists, pfn: int, order: int, to_tail: bool
+) -> None:
+    """Make [pfn, pfn + 2^order) a free block; its pages' state bytes must say free already."""
+    migratetype = int(pages.migratetype[pfn >> PAGEBLOCK_ORDER])
+    pages.kind[pfn] = FREE
+    pages.order[pfn] = order
+    lists.nr_free[migratetype, order] += 1
+    if zone["has_lists"]:
+        head = lists.free_head[migratetype, order : order + 1]
+        tail = lists.free_tail[migratetype, order : order + 1]
+        if to_tail:
+            list_append(pages, head, tail, pfn)
+        else:
+            list_push(pages, head, tail, pfn)
+
+
+@compiled
+def del_page_from_free_list(
+    pages: Pages, zone: np.void, lists: Lists, pfn: int, order: int
+) -> None:
+    """Take the free block at `pfn` off its list; its pages keep their state bytes."""
+    migratetype = int(pages.migratetype[pfn >> PAGEBLOCK_ORDER])
+    pages.order[pfn] = 0
+    lists.nr_free[migratetype, order] -= 1
+    if zone["has_lists"]:
+        head = lists.free_head[migratetype, order : order + 1]
+        tail = lists.free_tail[migratetype, order : order + 1]
+        list_remove(pages, head, tail, pfn)
+
+
+@compiled
+def is_free_block(pages: Pages, zone: np.void, pfn: int, order: int) -> bool:
+    """Whether a free block of exactly `order` starts at `pfn`, inside the zone."""
+    return (
+        pfn >= zone["start_pfn"]
+        and pfn + (1 << order) <= zone["end_pfn"]
+        and pages.kind[pfn] == FREE
+        and pages.order[pfn] == order
+    )
+
+
+@compiled
+def buddy_merge_likely(pages: Pages, zone: np.void, pfn: int, order: int) -> bool:
+    """Whether the block's parent would merge at once: then it goes to the tail of its list.
+
+    Source: buddy_merge_likely(), mm/page_alloc.c.
+    """
+    if order >= MAX_PAGE_ORDER - 1:
+        return False
+    buddy = pfn ^ (1 << order)
+    parent = pfn & buddy
+    return is_free_block(pages, zone, parent ^ (1 << (order + 1)), order + 1)
+
+
+@compiled
+def retag_pageblocks(pages: Pages, pfn: int, order: int, migratetype: int) -> None:
+    """Give all pageblocks of a block of pageblock order or more the type `migratetype`."""
+    for pageblock in range(pfn >> PAGEBLOCK_ORDER, (pfn + (1 << order)) >> PAGEBLOCK_ORDER):
+        pages.migratetype[pageblock] = migratetype
+
+
+@compiled
+def can_capture(pages: Pages, zone: np.void, pfn: int, order: int) -> bool:
+    """Whether the running direct compaction wants the block that is being freed.
+
+    Source: compaction_capture(), mm/page_alloc.c.
+    """
+    if order != zone["capture_order"]:
+        return False
+    migratetype = pages.migratetype[pfn >> PAGEBLOCK_ORDER]
+    if migratetype == MIGRATE_CMA or migratetype == MIGRATE_ISOLATE:
+        return False
+    return (
+        order >= PAGEBLOCK_ORDER
+        or migratetype != MIGRATE_MOVABLE
+        or zone["capture_movable"] != 0
+    )
+
+
+@compiled
+def free_one_page(pages: Pages, zone: np.void, lists: Lists, pfn: int, order: int) -> None:
+    """Free [pfn, pfn + 2^order) into the buddy allocator, merging as far as it goes.
+
+    Args:
+        pages, zone, lists: modified in place; ``zone["captured_page"]`` is set instead when the
+            block reaches the order that a direct compaction waits for.
+        pfn, order: a naturally aligned block inside the zone; no page of it is free yet.
+
+    Source: __free_one_page(), mm/page_alloc.c.
+    """
+    for page in range(pfn, pfn + (1 << order)):
+        pages.kind[page] = FREE_TAIL
+        pages.order[page] = 0
+    zone["nr_free_pages"] += 1 << order
+    while order < MAX_PAGE_ORDER:
+        if zone["captured_page"] == NO_PAGE and can_capture(pages, zone, pfn, order):
+            zone["nr_free_pages"] -= 1 << order
+            zone["captured_page"] = pfn
+            return
+        buddy = pfn ^ (1 << order)
+        if not is_free_block(pages, zone, buddy, order):
+            break
+        if order >= PAGEBLOCK_ORDER:
+            mine = pages.migratetype[pfn >> PAGEBLOCK_ORDER]
+            other = pages.migratetype[buddy >> PAGEBLOCK_ORDER]
+            if mine != other and (mine >= MIGRATE_HIGHATOMIC or other >= MIGRATE_HIGHATOMIC):
+                break
+            del_page_from_free_list(pages, zone, lists, buddy, order)
+            retag_pageblocks(pages, buddy, order, mine)
+        else:
+            del_page_from_free_list(pages, zone, lists, buddy, order)
+        pages.kind[buddy] = FREE_TAIL
+        pfn &= buddy
+        order += 1
+    to_tail = zone["has_lists"] != 0 and buddy_merge_likely(pages, zone, pfn, order)
+    add_to_free_list(pages, zone, lists, pfn, order, to_tail)
+
+
+@compiled
+def expand(pages: Pages, zone: np.void, lists: Lists, pfn: int, low: int, high: int) -> None:
+    """Give back the upper halves of an order-`high` block of which the first 2^low pages are taken.
+
+    Source: expand(), mm/page_alloc.c: each remainder goes to the head of its list.
+    """
+    size = 1 << high
+    while high > low:
+        high -= 1
+        size >>= 1
+        add_to_free_list(pages, zone, lists, pfn + size, high, False)
+
+
+@compiled
+def nr_free_blocks(lists: Lists, order: int) -> int:
+    """Free blocks of `order` of all types: one column of /proc/buddyinfo."""
+    total = 0
+    for migratetype in range(MIGRATE_TYPES):
+        total += lists.nr_free[migratetype, order]
+    return total
+
+
+@compiled
+def adopt_free_blocks(pages: Pages, zone: np.void, lists: Lists) -> int:
+    """Count the zone's free blocks, and link them in ascending PFN order where it has lists.
+
+    Returns:
+        Free pages.
+    """
+    nr_free = 0
+    pfn = zone["start_pfn"]
+    while pfn < zone["end_pfn"]:
+        order = int(pages.order[pfn])
+        if pages.kind[pfn] == FREE:
+            add_to_free_list(pages, zone, lists, pfn, order, True)
+            nr_free += 1 << order
+        pfn += 1 << order
+    return nr_free
+
+
+@compiled
+def set_pageblock_movable(pages: Pages, zone: np.void, lists: Lists, pageblock: int) -> None:
+    """Make `pageblock` Movable, and move its free blocks to the tail of the Movable lists.
+
+    Source: move_freepages_block(), mm/page_alloc.c, 6.12.
+    """
+    old = int(pages.migratetype[pageblock])
+    if old == MIGRATE_MOVABLE or old >= MIGRATE_HIGHATOMIC:
+        return
+    pfn = max(pageblock << PAGEBLOCK_ORDER, int(zone["start_pfn"]))
+    end_pfn = min((pageblock + 1) << PAGEBLOCK_ORDER, int(zone["end_pfn"]))
+    while pfn < end_pfn:
+        order = int(pages.order[pfn])
+        if pages.kind[pfn] == FREE:
+            pages.migratetype[pageblock] = old
+            del_page_from_free_list(pages, zone, lists, pfn, order)
+            pages.migratetype[pageblock] = MIGRATE_MOVABLE
+            add_to_free_list(pages, zone, lists, pfn, order, True)
+        pfn += 1 << order
+    pages.migratetype[pageblock] = MIGRATE_MOVABLE
+
+
+@compiled
+def count_free_by_order(lists: Lists, out: NDArray[np.int64]) -> None:
+    """Write the zone's free blocks per order to `out`, (NR_PAGE_ORDERS,)."""
+    for order in range(NR_PAGE_ORDERS):
+        out[order] = nr_free_blocks(lists, order)

@@ -1,0 +1,162 @@
+"""Per-CPU page lists: where a freed page waits before the buddy allocator sees it.
+
+Only the lists of the one CPU that runs are modelled: a compaction frees on its own CPU.
+Source: free_unref_page_commit(), free_pcppages_bulk(), nr_pcp_high(), nr_pcp_free() and
+drain_pages_zone(), mm/page_alloc.c, 6.1 and 6.12.
+"""
+
+import numpy as np
+
+from movable.compiled._jit import compiled
+from movable.compiled.buddy import free_one_page, list_push, list_remove
+from movable.mm.constants import (
+    MIGRATE_ISOLATE,
+    MIGRATE_MOVABLE,
+    MIGRATE_PCPTYPES,
+    PAGE_ALLOC_COSTLY_ORDER,
+    PAGEBLOCK_ORDER,
+    PCP_BATCH_SCALE_MAX,
+)
+from movable.mm.kinds import TAIL, PageKind
+from movable.mm.rules import LinuxRules
+from movable.mm.state import NO_PAGE, NR_PCP_LISTS, Lists, Pages
+
+PCP = int(PageKind.PCP)
+PCP_TAIL = int(PageKind.PCP) | TAIL
+THP_LISTS = MIGRATE_PCPTYPES * (PAGE_ALLOC_COSTLY_ORDER + 1)
+
+
+@compiled
+def order_to_pindex(migratetype: int, order: int) -> int:
+    """Return the index of the list for blocks of `order` (0 to 3, or pageblock order)."""
+    if order > PAGE_ALLOC_COSTLY_ORDER:
+        return THP_LISTS + (1 if migratetype == MIGRATE_MOVABLE else 0)
+    return MIGRATE_PCPTYPES * order + migratetype
+
+
+@compiled
+def free_pcppages_bulk(
+    pages: Pages, zone: np.void, lists: Lists, count: int, first: int
+) -> None:
+    """Free up to `count` pages from the lists to the buddy, oldest first, from list `first` on."""
+    count = min(count, int(zone["pcp_count"]))
+    pindex = first - 1
+    while count > 0:
+        pindex = pindex + 1 if pindex < NR_PCP_LISTS - 1 else 0
+        while lists.pcp_tail[pindex] == NO_PAGE:
+            pindex = pindex + 1 if pindex < NR_PCP_LISTS - 1 else 0
+        while count > 0 and lists.pcp_tail[pindex] != NO_PAGE:
+            pfn = lists.pcp_tail[pindex]
+            order = int(pages.order[pfn])
+            head = lists.pcp_head[pindex : pindex + 1]
+            tail = lists.pcp_tail[pindex : pindex + 1]
+            list_remove(pages, head, tail, pfn)
+            count -= 1 << order
+            zone["pcp_count"] -= 1 << order
+            free_one_page(pages, zone, lists, pfn, order)
+
+
+@compiled
+def pcp_overflow_6_1(zone: np.void, order: int) -> int:
+    """Return how many pages to flush after a free of `order`: ``high`` is fixed."""
+    batch = zone["pcp_batch"]
+    free_high = zone["pcp_free_factor"] > 0 and 1 <= order <= PAGE_ALLOC_COSTLY_ORDER
+    high = 0 if free_high else zone["pcp_high"]
+    if zone["pcp_count"] < high:
+        return 0
+    if free_high:
+        return int(zone["pcp_count"])
+    if high < batch:
+        return 1
+    nr_pages = batch << zone["pcp_free_factor"]
+    if nr_pages < high - batch and zone["pcp_free_factor"] < PCP_BATCH_SCALE_MAX:
+        zone["pcp_free_factor"] += 1
+    return int(max(batch, min(nr_pages, high - batch)))
+
+
+@compiled
+def pcp_overflow_auto(zone: np.void, order: int) -> int:
+    """Return how many pages to flush after a free of `order`: ``high`` tunes itself (6.7)."""
+    batch = zone["pcp_batch"]
+    scaled = batch << PCP_BATCH_SCALE_MAX
+    free_high = False
+    if 1 <= order <= PAGE_ALLOC_COSTLY_ORDER:
+        free_high = zone["pcp_free_count"] >= batch and zone["pcp_prev_high"] != 0
+        zone["pcp_prev_high"] = 1
+    else:
+        zone["pcp_prev_high"] = 0
+    if zone["pcp_free_count"] < scaled:
+        zone["pcp_free_count"] += 1 << order
+    low, top = zone["pcp_high_min"], zone["pcp_high_max"]
+    high = max(low, min(zone["pcp_high"], top))
+    count = zone["pcp_count"]
+    limit = high
+    if high == 0:
+        limit = 0
+    elif free_high:
+        zone["pcp_high"] = max(high - scaled, low)
+        limit = 0
+    elif low == top:
+        limit = high
+    elif zone["pcp_below_high"]:
+        zone["pcp_high"] = max(high - max(zone["pcp_free_count"], batch), low)
+        limit = max(count, low)
+    elif count >= high:
+        needed = zone["pcp_free_count"] + batch
+        if zone["pcp_high"] < needed:
+            zone["pcp_high"] = max(low, min(needed, top))
+    if count < limit:
+        return 0
+    if free_high:
+        return int(min(count, scaled))
+    if limit < batch:
+        return 1
+    return int(max(batch, min(zone["pcp_free_count"], limit - batch)))
+
+
+@compiled
+def free_unref_page(
+    pages: Pages, zone: np.void, lists: Lists, rules: LinuxRules, pfn: int, order: int
+) -> None:
+    """Free [pfn, pfn + 2^order) as its last user does: to a per-CPU list where orders allow."""
+    migratetype = int(pages.migratetype[pfn >> PAGEBLOCK_ORDER])
+    on_pcp = order <= PAGE_ALLOC_COSTLY_ORDER or order == PAGEBLOCK_ORDER
+    if not on_pcp or migratetype == MIGRATE_ISOLATE:
+        free_one_page(pages, zone, lists, pfn, order)
+        return
+    if migratetype >= MIGRATE_PCPTYPES:
+        migratetype = MIGRATE_MOVABLE
+    for page in range(pfn, pfn + (1 << order)):
+        pages.kind[page] = PCP_TAIL
+        pages.order[page] = 0
+    pages.kind[pfn] = PCP
+    pages.order[pfn] = order
+    pindex = order_to_pindex(migratetype, order)
+    list_push(pages, lists.pcp_head[pindex : pindex + 1], lists.pcp_tail[pindex : pindex + 1], pfn)
+    zone["pcp_count"] += 1 << order
+    if rules.pcp_auto_high:
+        excess = pcp_overflow_auto(zone, order)
+    else:
+        excess = pcp_overflow_6_1(zone, order)
+    if excess > 0:
+        free_pcppages_bulk(pages, zone, lists, excess, pindex)
+
+
+@compiled
+def drain_pages_zone(pages: Pages, zone: np.void, lists: Lists) -> None:
+    """Empty this CPU's lists of the zone into the buddy allocator."""
+    while zone["pcp_count"] > 0:
+        chunk = zone["pcp_batch"] << PCP_BATCH_SCALE_MAX
+        free_pcppages_bulk(pages, zone, lists, chunk, 0)
+
+
+@compiled
+def adopt_pcp_block(pages: Pages, zone: np.void, lists: Lists, pfn: int) -> None:
+    """Put the block at `pfn`, already marked as on a per-CPU list, on this CPU's list, as newest."""
+    order = int(pages.order[pfn])
+    migratetype = int(pages.migratetype[pfn >> PAGEBLOCK_ORDER])
+    if migratetype >= MIGRATE_PCPTYPES:
+        migratetype = MIGRATE_MOVABLE
+    pindex = order_to_pindex(migratetype, order)
+    list_push(pages, lists.pcp_head[pindex : pindex + 1], lists.pcp_tail[pindex : pindex + 1], pfn)
+    zone["pcp_count"] += 1 << order

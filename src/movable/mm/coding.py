@@ -1,0 +1,207 @@
+"""Dictionary coding of per-page columns: each distinct tuple of words becomes a small code.
+
+A machine has millions of pages, but only some hundreds of distinct (flags, count, cgroup) tuples;
+coding the columns together is what makes a snapshot small.  Speed comes from never sorting all
+words: a multiply-shift hash picks a slot in a 64 K table, the tuple found there is compared with
+the words themselves, and only what does not match looks further.  So a wrong slot costs time, never
+correctness.  Chunks are sized for the cache.
+
+Tried and dropped: `np.unique` over all words (40 times slower); a dictionary a column (twice the
+size: the columns say much of each other).
+"""
+
+from collections.abc import Sequence
+from typing import Final, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+Words = NDArray[np.uint64]
+
+_CHUNK: Final = 1 << 16
+_FIRST_CHUNK: Final = 1 << 9  # The first chunks find nearly all tuples, so they are short.
+_SLOT_BITS: Final = 16
+_MAX_SLOT_BITS: Final = 22
+_NR_PROBES: Final = 8
+# Odd, and with bits all over: from the golden ratio and from splitmix64.
+_MULTIPLIERS: Final = (
+    0x9E3779B97F4A7C15,
+    0xBF58476D1CE4E5B9,
+    0x94D049BB133111EB,
+    0xD6E8FEB86659FD93,
+)
+
+
+class _TableFullError(Exception):
+    """Too many distinct tuples, or too many of like hash, for the table."""
+
+
+class Coded(NamedTuple):
+    """Columns as codes: ``entries[i][codes]`` is column `i`.
+
+    `entries` has one uint64 array a column, all of one length, at most one entry a page; `codes`
+    is uint32, one a page.
+    """
+
+    entries: tuple[Words, ...]
+    codes: NDArray[np.uint32]
+
+
+def encode(columns: Sequence[Words]) -> Coded:
+    """Code up to four columns of one length together, in order of first appearance.
+
+    Args:
+        columns: uint64, one word a page; only read.
+    """
+    assert 0 < len(columns) <= len(_MULTIPLIERS)
+    assert len({len(column) for column in columns}) == 1
+    nr_pages = len(columns[0])
+    codes = np.zeros(nr_pages, dtype=np.uint32)
+    if not nr_pages:
+        return Coded(tuple(columns), codes)
+    # A column that never varies (no cgroups, say) needs no hash and no comparison.
+    varying = [i for i, column in enumerate(columns) if (column != column[0]).any()] or [0]
+    try:
+        found = _encode_by_hash([columns[i] for i in varying], codes)
+    except _TableFullError:
+        found = _encode_by_sorting([columns[i] for i in varying], codes)
+    entries = [np.full(len(found[0]), column[0]) for column in columns]
+    for i, words in zip(varying, found, strict=True):
+        entries[i] = words
+    return Coded(tuple(entries), codes)
+
+
+def decode(entries: Words, codes: NDArray[np.unsignedinteger], out: Words) -> None:
+    """Write the words of one column.
+
+    Args:
+        entries: the column's entries; only read.
+        codes: one a page, all below ``len(entries)``; only read.
+        out: out, uint64, one a page.
+    """
+    for start in range(0, len(codes), _CHUNK):
+        part = codes[start : start + _CHUNK]
+        np.take(entries, part, out=out[start : start + _CHUNK], mode="clip")
+
+
+def _encode_by_hash(columns: Sequence[Words], out: NDArray[np.uint32]) -> list[Words]:
+    dictionary = _Dictionary(columns)
+    start, step = 0, _FIRST_CHUNK
+    while start < len(out):
+        end = min(start + step, len(out))
+        dictionary.encode(start, end, out=out[start:end])
+        start, step = end, min(2 * step, _CHUNK)
+    return [words[: dictionary.nr_entries].copy() for words in dictionary.entries]
+
+
+def _encode_by_sorting(columns: Sequence[Words], out: NDArray[np.uint32]) -> list[Words]:
+    """Do the same, slowly, for words of any kind."""
+    rows, codes = np.unique(np.stack(columns, axis=1), axis=0, return_inverse=True)
+    out[:] = codes.reshape(-1)
+    return [np.ascontiguousarray(rows[:, i]) for i in range(len(columns))]
+
+
+class _Dictionary:
+    """The tuples seen so far, in a hash table with linear probing, all lookups in bulk.
+
+    Every known tuple is within `_NR_PROBES` slots of its hash, so what is not found there is new.
+    Codes are int64 in here, because that is what NumPy indexes with.  A free slot says 0: as good
+    a guess as any.
+    """
+
+    def __init__(self, columns: Sequence[Words]) -> None:
+        self.nr_entries = 0
+        self.entries = [np.zeros(0, dtype=np.uint64) for _ in columns]
+        self._columns = columns
+        self._clear(_SLOT_BITS)
+        self._learn([column[:1] for column in columns])
+
+    def encode(self, start: int, end: int, *, out: NDArray[np.uint32]) -> None:
+        """Write the codes of pages [start, end) to `out`, learning the tuples that are new."""
+        columns = [column[start:end] for column in self._columns]
+        is_head = np.ones(end - start, dtype=np.bool_)
+        np.not_equal(columns[0][1:], columns[0][:-1], out=is_head[1:])
+        for column in columns[1:]:
+            is_head[1:] |= column[1:] != column[:-1]
+        heads = np.flatnonzero(is_head)
+        # Memory comes in runs of like pages; only where it does not is every page looked up.
+        if 4 * len(heads) > len(out):
+            out[:] = self._codes(columns)
+        else:
+            codes = self._codes([column[heads] for column in columns])
+            out[:] = np.repeat(codes, np.diff(heads, append=len(out)))
+
+    def _codes(self, columns: Sequence[Words]) -> NDArray[np.int64]:
+        slots = self._slots_of(columns)
+        codes = self._slots.take(slots)
+        missed = np.flatnonzero(self._differs(columns, codes))
+        if missed.size:
+            codes[missed] = self._search(slots[missed], [column[missed] for column in columns])
+        return codes
+
+    def _search(self, slots: NDArray[np.int64], columns: Sequence[Words]) -> NDArray[np.int64]:
+        """Return the codes of tuples that are not in their first slot."""
+        codes = np.zeros(len(slots), dtype=np.int64)
+        left = np.arange(len(slots))
+        for probe in range(1, _NR_PROBES):
+            codes[left] = self._slots.take(slots[left] + probe & self._mask)
+            left = left[self._differs([column[left] for column in columns], codes[left])]
+            if not left.size:
+                return codes
+        new = [column[left] for column in columns]
+        self._learn(new)
+        codes[left] = self._codes(new)
+        return codes
+
+    def _learn(self, columns: Sequence[Words]) -> None:
+        """Add tuples that are not known yet, one of each hash, in order of appearance."""
+        _, firsts = np.unique(self._hashes(columns), return_index=True)
+        firsts.sort()
+        self.entries = [
+            np.concatenate([words, column[firsts]])
+            for words, column in zip(self.entries, columns, strict=True)
+        ]
+        codes = np.arange(self.nr_entries, self.nr_entries + len(firsts))
+        self.nr_entries += len(firsts)
+        bits = self._bits
+        while 4 * self.nr_entries > 1 << self._bits or not self._insert(codes):
+            bits += 2
+            if bits > _MAX_SLOT_BITS:
+                raise _TableFullError
+            self._clear(bits)
+            codes = np.arange(self.nr_entries)
+
+    def _clear(self, bits: int) -> None:
+        self._bits = bits
+        self._mask = (1 << bits) - 1
+        self._slots = np.zeros(1 << bits, dtype=np.int64)
+        self._used = np.zeros(1 << bits, dtype=np.bool_)
+
+    def _insert(self, codes: NDArray[np.int64]) -> bool:
+        """Enter `codes` into the table; return whether all found a slot."""
+        slots = self._slots_of([words[codes] for words in self.entries])
+        for _ in range(_NR_PROBES):
+            free = np.flatnonzero(~self._used[slots])
+            taken, winners = np.unique(slots[free], return_index=True)
+            self._slots[taken] = codes[free[winners]]
+            self._used[taken] = True
+            codes, slots = np.delete(codes, free[winners]), np.delete(slots, free[winners])
+            if not codes.size:
+                return True
+            slots = slots + 1 & self._mask
+        return False
+
+    def _hashes(self, columns: Sequence[Words]) -> Words:
+        hashes = columns[0] * np.uint64(_MULTIPLIERS[0])
+        for column, multiplier in zip(columns[1:], _MULTIPLIERS[1:], strict=False):
+            hashes += column * np.uint64(multiplier)
+        return hashes
+
+    def _slots_of(self, columns: Sequence[Words]) -> NDArray[np.int64]:
+        return (self._hashes(columns) >> np.uint64(64 - self._bits)).view(np.int64)
+
+    def _differs(self, columns: Sequence[Words], codes: NDArray[np.int64]) -> NDArray[np.bool_]:
+        differs: NDArray[np.bool_] = self.entries[0].take(codes) != columns[0]
+        for entries, column in zip(self.entries[1:], columns[1:], strict=True):
+            differs |= entries.take(codes) != column
+        return differs

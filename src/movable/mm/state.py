@@ -1,0 +1,171 @@
+"""The model's state: parallel arrays over all PFNs of a machine, and one record a zone.
+
+Arrays are indexed by PFN, from PFN 0, like the page files themselves; a zone is the range
+[start_pfn, end_pfn) of them (ADR 0005).  A list link of -1 is the end of a list.
+"""
+
+from enum import IntEnum, unique
+from typing import Final, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from movable.mm.constants import MIGRATE_TYPES, NR_PAGE_ORDERS
+
+NR_PCP_LISTS: Final = 14
+"""Orders 0 to 3 by three types, then order 9 not movable and movable."""
+
+NO_PAGE: Final = -1
+
+
+@unique
+class Role(IntEnum):
+    """How the scanners take a page, given its state byte: ``roles[state]``."""
+
+    OPAQUE = 0  # Not free, not movable: one step on.
+    FREE = 1  # The head of a free block.
+    COMPOUND = 2  # The head of a compound page that does not move: stepped over whole.
+    HUGETLB = 3  # The same, tested before free blocks are.
+    LRU = 4  # Isolated and migrated; a large folio where `order` is not 0.
+    STUCK = 5  # Isolated, but its migration fails for good.
+    DRIVER = 6  # A movable_ops page.
+
+
+class Pages(NamedTuple):
+    """Every page of the machine; all arrays are modified in place.
+
+    kind: uint8 per PFN, state bytes of `movable.mm.kinds`.
+    order: uint8 per PFN, of the free block, folio or compound page whose first page it is.
+    next, prev: int32 per PFN, links of whatever list the page is on: a free list, a per-CPU list,
+        or the free pages held by a compaction.  Only meaningful for the first page of a block.
+    migratetype, skip: uint8 per pageblock.
+    roles: uint8 (2, 256): `Role` by state byte, for MIGRATE_SYNC and for the other modes.
+    """
+
+    kind: NDArray[np.uint8]
+    order: NDArray[np.uint8]
+    next: NDArray[np.int32]
+    prev: NDArray[np.int32]
+    migratetype: NDArray[np.uint8]
+    skip: NDArray[np.uint8]
+    roles: NDArray[np.uint8]
+
+
+class Lists(NamedTuple):
+    """The list heads of one zone, int64; all modified in place.
+
+    free_head, free_tail, nr_free: (MIGRATE_TYPES, NR_PAGE_ORDERS); nr_free counts blocks.
+    pcp_head, pcp_tail: (NR_PCP_LISTS,), of the one CPU that runs.
+    held_head, held_tail: (NR_PAGE_ORDERS,), free pages isolated by the running compaction.
+    isolated, dst: work arrays for the pages of one migration batch.
+    """
+
+    free_head: NDArray[np.int64]
+    free_tail: NDArray[np.int64]
+    nr_free: NDArray[np.int64]
+    pcp_head: NDArray[np.int64]
+    pcp_tail: NDArray[np.int64]
+    held_head: NDArray[np.int64]
+    held_tail: NDArray[np.int64]
+    isolated: NDArray[np.int64]
+    dst: NDArray[np.int64]
+
+
+ZONE_DTYPE: Final = np.dtype(
+    [
+        (name, np.int64)
+        for name in (
+            "start_pfn",
+            "end_pfn",
+            "index",  # in the node: 0 DMA, 1 DMA32, 2 Normal, 3 Movable
+            "managed",
+            "nr_free_pages",
+            "nr_highatomic",  # what watermarks leave out for HighAtomic, in pages
+            "raw_min",  # watermarks without boost
+            "min",
+            "low",
+            "high",
+            "has_lists",  # whether free blocks are linked: only goal runs need that
+            "contiguous",
+            "pcp_count",
+            "pcp_high",
+            "pcp_high_min",
+            "pcp_high_max",
+            "pcp_batch",
+            "pcp_free_factor",
+            "pcp_free_count",
+            "pcp_prev_high",
+            "pcp_below_high",
+            "cached_migrate_async",
+            "cached_migrate_sync",
+            "cached_free_pfn",
+            "init_migrate_pfn",
+            "init_free_pfn",
+            "considered",
+            "defer_shift",
+            "order_failed",
+            "blockskip_flush",
+            "reserve",  # lowmem_reserve of the request's highest zone
+            "capture_order",  # a direct run's goal order while it runs, else -1
+            "capture_movable",  # whether it may take Movable blocks below pageblock order
+            "captured_page",
+        )
+    ]
+)
+"""One zone's scalars, Linux's struct zone and the running CPU's struct per_cpu_pages."""
+
+CONTROL_DTYPE: Final = np.dtype(
+    [
+        (name, np.int64)
+        for name in (
+            "order",  # -1: no goal
+            "mode",
+            "whole_zone",
+            "ignore_skip_hint",
+            "ignore_block_suitable",
+            "direct",
+            "proactive",
+            "migratetype",
+            "watermark",
+            "migrate_pfn",
+            "free_pfn",
+            "nr_migratepages",
+            "nr_taken",  # entries of `isolated`: folios, where nr_migratepages counts pages
+            "nr_freepages",
+            "finish_pageblock",
+            "last_migrated",  # PFN of the pageblock last migrated from; 0 for none
+            "sync_cached",
+            "fast_start_pfn",
+            "fast_search_fail",
+            "search_order",
+            "low_mark",  # of a proactive run
+            "total_migrate_scanned",
+            "total_free_scanned",
+            "nr_isolated",
+            "nr_migrated",
+            "nr_failed",
+            "nr_split_freed",
+            "result",
+        )
+    ]
+)
+"""struct compact_control: one run in one zone, and its counters."""
+
+
+def empty_lists(nr_isolated: int = 4096) -> Lists:
+    """Return the list heads of a zone with nothing on any list."""
+
+    def heads(*shape: int) -> NDArray[np.int64]:
+        return np.full(shape, NO_PAGE, dtype=np.int64)
+
+    return Lists(
+        free_head=heads(MIGRATE_TYPES, NR_PAGE_ORDERS),
+        free_tail=heads(MIGRATE_TYPES, NR_PAGE_ORDERS),
+        nr_free=np.zeros((MIGRATE_TYPES, NR_PAGE_ORDERS), dtype=np.int64),
+        pcp_head=heads(NR_PCP_LISTS),
+        pcp_tail=heads(NR_PCP_LISTS),
+        held_head=heads(NR_PAGE_ORDERS),
+        held_tail=heads(NR_PAGE_ORDERS),
+        isolated=np.zeros(nr_isolated, dtype=np.int64),
+        dst=np.zeros(nr_isolated, dtype=np.int64),
+    )

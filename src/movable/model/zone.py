@@ -1,0 +1,211 @@
+"""Zones of pages, ready to be compacted: built from what a snapshot shows."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from movable.compiled.buddy import adopt_free_blocks, count_free_by_order
+from movable.compiled.pcp import adopt_pcp_block
+from movable.mm.constants import (
+    MAX_PAGE_ORDER,
+    MIGRATE_HIGHATOMIC,
+    NR_PAGE_ORDERS,
+    PAGEBLOCK_NR_PAGES,
+    PAGEBLOCK_ORDER,
+)
+from movable.mm.kinds import UNMAPPED, PageKind
+from movable.mm.rules import LinuxRules
+from movable.mm.state import (
+    CONTROL_DTYPE,
+    NO_PAGE,
+    ZONE_DTYPE,
+    Lists,
+    Pages,
+    Role,
+    empty_lists,
+)
+from movable.mm.zoneinfo import PerCpuPages, ZoneInfo
+
+ZONE_INDEX: Mapping[str, int] = {"DMA": 0, "DMA32": 1, "Normal": 2, "Movable": 3}
+
+_ROLES: Mapping[PageKind, Role] = {
+    PageKind.FREE: Role.FREE,
+    PageKind.ANON: Role.LRU,
+    PageKind.ANON_MLOCKED: Role.LRU,
+    PageKind.SWAPCACHE: Role.LRU,
+    PageKind.FILE: Role.LRU,
+    PageKind.FILE_DIRTY: Role.LRU,
+    PageKind.FILE_WRITEBACK: Role.LRU,
+    PageKind.FILE_UNEVICTABLE: Role.LRU,
+    PageKind.FILE_STUCK: Role.STUCK,
+    PageKind.SHMEM: Role.LRU,
+    PageKind.SHMEM_UNEVICTABLE: Role.LRU,
+    PageKind.BLOCKDEV: Role.STUCK,
+    PageKind.KSM: Role.LRU,
+    PageKind.HUGETLB: Role.HUGETLB,
+    PageKind.BALLOON: Role.DRIVER,
+    PageKind.ZSMALLOC: Role.DRIVER,
+    PageKind.DRIVER: Role.DRIVER,
+    PageKind.SLAB: Role.COMPOUND,
+    PageKind.COMPOUND: Role.COMPOUND,
+    PageKind.WHATIF: Role.DRIVER,
+}
+_UNEVICTABLE = (
+    PageKind.ANON_MLOCKED,
+    PageKind.FILE_UNEVICTABLE,
+    PageKind.FILE_STUCK,
+    PageKind.SHMEM_UNEVICTABLE,
+)
+
+
+def roles_of(
+    *, unevictable_allowed: bool, overrides: Mapping[PageKind, Role] | None = None
+) -> NDArray[np.uint8]:
+    """Return the role of each state byte, uint8 (2, 256): for MIGRATE_SYNC, and for other modes.
+
+    Other modes do not take pages under writeback, nor dirty ones that only a write could clean.
+    """
+    roles = np.zeros((2, 256), dtype=np.uint8)
+    for kind, role in {**_ROLES, **(overrides or {})}.items():
+        roles[:, [kind, kind | UNMAPPED]] = role
+    if not unevictable_allowed:
+        for kind in _UNEVICTABLE:
+            roles[:, [kind, kind | UNMAPPED]] = Role.OPAQUE
+    for kind in (PageKind.FILE_WRITEBACK, PageKind.FILE_STUCK):
+        roles[1, [kind, kind | UNMAPPED]] = Role.OPAQUE
+    return roles
+
+
+@dataclass(slots=True)
+class Zone:
+    """One zone of the model: Linux's struct zone, with the lists of the CPU that compacts it."""
+
+    info: ZoneInfo
+    record: np.void
+    lists: Lists
+
+    @property
+    def name(self) -> str:
+        """The zone's name, as /proc gives it."""
+        return self.info.name
+
+    def nr_free_by_order(self) -> tuple[int, ...]:
+        """Return the free blocks of each order: its line of /proc/buddyinfo."""
+        out = np.zeros(NR_PAGE_ORDERS, dtype=np.int64)
+        count_free_by_order(self.lists, out)
+        return tuple(out.tolist())
+
+
+def new_pages(
+    kinds: NDArray[np.uint8],
+    orders: NDArray[np.uint8],
+    migratetypes: NDArray[np.uint8],
+    roles: NDArray[np.uint8],
+) -> Pages:
+    """Return the model's arrays, with its own copies of what it will modify."""
+    nr_pfns = len(kinds)
+    nr_pageblocks = (nr_pfns >> PAGEBLOCK_ORDER) + 1
+    types = np.zeros(nr_pageblocks, dtype=np.uint8)
+    types[: len(migratetypes)] = migratetypes[:nr_pageblocks]
+    return Pages(
+        kind=kinds.copy(),
+        order=orders.copy(),
+        next=np.empty(nr_pfns, dtype=np.int32),
+        prev=np.empty(nr_pfns, dtype=np.int32),
+        migratetype=types,
+        skip=np.zeros(nr_pageblocks, dtype=np.uint8),
+        roles=roles,
+    )
+
+
+def new_zone(
+    info: ZoneInfo, pages: Pages, rules: LinuxRules, *, has_lists: bool, cpu: int = 0
+) -> Zone:
+    """Return the model of one populated zone; its free blocks are counted, and linked if asked."""
+    record = np.zeros(1, dtype=ZONE_DTYPE)[0]
+    assert info.start_pfn is not None
+    record["start_pfn"] = info.start_pfn
+    record["end_pfn"] = min(info.end_pfn, len(pages.kind))
+    record["index"] = ZONE_INDEX.get(info.name, len(ZONE_INDEX))
+    record["managed"] = info.managed
+    record["raw_min"] = info.min - info.boost
+    record["min"], record["low"], record["high"] = info.min, info.low, info.high
+    record["has_lists"] = has_lists
+    record["capture_order"] = record["captured_page"] = NO_PAGE
+    record["order_failed"] = 0
+    record["contiguous"] = _is_contiguous(pages, int(record["start_pfn"]), int(record["end_pfn"]))
+    _set_pcp(record, info, rules, cpu)
+    _split_across_types(pages, int(record["start_pfn"]), int(record["end_pfn"]))
+    zone = Zone(info, record, empty_lists())
+    record["nr_free_pages"] = adopt_free_blocks(pages, record, zone.lists)
+    record["nr_highatomic"] = _nr_highatomic(pages, zone, rules)
+    _adopt_pcp(pages, zone)
+    return zone
+
+
+def new_control() -> np.void:
+    """Return the control record of a run without a goal: ``compact_memory``, until told else."""
+    cc: np.void = np.zeros(1, dtype=CONTROL_DTYPE)[0]
+    cc["order"] = -1
+    return cc
+
+
+def _is_contiguous(pages: Pages, start_pfn: int, end_pfn: int) -> bool:
+    first = np.arange(start_pfn & -PAGEBLOCK_NR_PAGES, end_pfn, PAGEBLOCK_NR_PAGES)
+    last = np.minimum(first + PAGEBLOCK_NR_PAGES, end_pfn) - 1
+    first = np.maximum(first, start_pfn)
+    return bool((pages.kind[first] != 0).all() and (pages.kind[last] != 0).all())
+
+
+def _set_pcp(record: np.void, info: ZoneInfo, rules: LinuxRules, cpu: int) -> None:
+    """Fill in the running CPU's list limits, derived as the kernel does where not printed."""
+    pagesets = {pcp.cpu: pcp for pcp in info.pagesets}
+    pcp = pagesets.get(cpu) or PerCpuPages(cpu, count=0, high=0, batch=1)
+    nr_cpus = max(len(pagesets), 1)
+    low = max((info.low - info.boost) // nr_cpus, 4 * pcp.batch)
+    top = max(info.managed // 8 // nr_cpus, 4 * pcp.batch)
+    record["pcp_batch"] = pcp.batch
+    record["pcp_high"] = pcp.high
+    record["pcp_high_min"] = low if pcp.high_min is None else pcp.high_min
+    record["pcp_high_max"] = top if pcp.high_max is None else pcp.high_max
+    record["pcp_count"] = 0
+
+
+def _split_across_types(pages: Pages, start_pfn: int, end_pfn: int) -> None:
+    """Cut largest free blocks whose two pageblocks' types never merge (HighAtomic, CMA, Isolate)."""
+    pageblocks = np.flatnonzero(pages.migratetype >= MIGRATE_HIGHATOMIC)
+    for pageblock in pageblocks.tolist():
+        pfn = (pageblock << PAGEBLOCK_ORDER) & -(1 << MAX_PAGE_ORDER)
+        if not start_pfn <= pfn < end_pfn or pages.order[pfn] != MAX_PAGE_ORDER:
+            continue
+        half = pfn + PAGEBLOCK_NR_PAGES
+        types = pages.migratetype[[pfn >> PAGEBLOCK_ORDER, half >> PAGEBLOCK_ORDER]]
+        if pages.kind[pfn] == PageKind.FREE and types[0] != types[1]:
+            pages.order[[pfn, half]] = MAX_PAGE_ORDER - 1
+            pages.kind[half] = PageKind.FREE
+
+
+def _nr_highatomic(pages: Pages, zone: Zone, rules: LinuxRules) -> int:
+    """Return what watermarks leave out: free HighAtomic pages, or all pages of such pageblocks."""
+    if rules.highatomic_free_only:
+        orders = np.arange(NR_PAGE_ORDERS)
+        return int((zone.lists.nr_free[MIGRATE_HIGHATOMIC] << orders).sum())
+    first = int(zone.record["start_pfn"]) >> PAGEBLOCK_ORDER
+    last = (int(zone.record["end_pfn"]) - 1) >> PAGEBLOCK_ORDER
+    types = pages.migratetype[first : last + 1]
+    return int((types == MIGRATE_HIGHATOMIC).sum()) * PAGEBLOCK_NR_PAGES
+
+
+def _adopt_pcp(pages: Pages, zone: Zone) -> None:
+    """Put the zone's per-CPU pages on the running CPU's lists, as the oldest entries.
+
+    Which CPU holds which page cannot be known: all are taken to be on this one.
+    """
+    start_pfn, end_pfn = int(zone.record["start_pfn"]), int(zone.record["end_pfn"])
+    states = pages.kind[start_pfn:end_pfn]
+    for pfn in (np.flatnonzero(states == PageKind.PCP) + start_pfn).tolist():
+        adopt_pcp_block(pages, zone.record, zone.lists, pfn)
+
+
