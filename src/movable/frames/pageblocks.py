@@ -1,10 +1,72 @@
-"""The migratetype of each pageblock: known, or inferred from what /proc shows."""
+"""The migratetype of each pageblock: known, or inferred from what /proc shows.
 
+/proc names no pageblock's type, but /proc/pagetypeinfo counts, for each zone and type, the
+pageblocks and the free blocks of each order.  Every pageblock's own free blocks are known from
+/proc/kpageflags.  So the types are a labelling whose sums are those counts; among the labellings
+that fit, the one is taken that suits the pages in the blocks best.  ADR 0004 has the reasons, what
+was tried, and how often it is right.
+
+Since 6.10 a free block is on the list of its pageblock's type, always ("mm: page_alloc: freelist
+migratetype hygiene").  Before, one that was stolen alone is on another list than its neighbours, so
+nothing but a zone of one type is certain there.
+"""
+
+from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import IntEnum
+from typing import Final, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
+
+from movable.compiled.blockfit import count_pageblock_pages, improve_labels, search_labels
+from movable.errors import UnsupportedKernelError
+from movable.mm.constants import (
+    MAX_PAGE_ORDER,
+    MIGRATE_CMA,
+    MIGRATE_HIGHATOMIC,
+    MIGRATE_ISOLATE,
+    MIGRATE_MOVABLE,
+    MIGRATE_RECLAIMABLE,
+    MIGRATE_TYPES,
+    MIGRATE_UNMOVABLE,
+    NR_PAGE_ORDERS,
+    PAGEBLOCK_NR_PAGES,
+    PAGEBLOCK_ORDER,
+    SECTION_NR_PAGES,
+)
+from movable.mm.kinds import KIND_MASK, NR_KINDS, PageKind
+from movable.mm.pagetypeinfo import CAPPED
+from movable.mm.rules import choose_rules
+from movable.mm.snapshot import Snapshot
+from movable.mm.zoneinfo import ZoneInfo, ZoneKey
+
+_LRU_KINDS: Final = (
+    PageKind.ANON,
+    PageKind.ANON_MLOCKED,
+    PageKind.SWAPCACHE,
+    PageKind.FILE,
+    PageKind.FILE_DIRTY,
+    PageKind.FILE_WRITEBACK,
+    PageKind.FILE_UNEVICTABLE,
+    PageKind.FILE_STUCK,
+    PageKind.SHMEM,
+    PageKind.SHMEM_UNEVICTABLE,
+    PageKind.BLOCKDEV,
+    PageKind.KSM,
+    PageKind.HUGETLB,
+    PageKind.BALLOON,
+    PageKind.ZSMALLOC,
+    PageKind.DRIVER,
+    PageKind.PINNED,
+)
+_BOOT_TYPE_GAIN: Final = 6.0
+_SIMILAR_GAIN: Final = 1.5
+"""Two labellings whose evidence differs by less (a factor of 4.5 in odds) are as good."""
+_MAX_NODES: Final = 2_000_000
+_MAX_GAIN_TABLE: Final = 4_000_000
+_NR_SWAP_TRIALS: Final = 8_000_000
+_COLUMNS: Final = NR_PAGE_ORDERS + 1  # Free blocks per order, then pageblocks.
 
 
 class Confidence(IntEnum):
@@ -28,3 +90,406 @@ class Pageblocks:
 
     types: NDArray[np.uint8]
     confidence: NDArray[np.uint8]
+
+
+class _Contents(NamedTuple):
+    """What lies in each pageblock: pages by kind, free blocks by order, and its first page."""
+
+    nr_kinds: NDArray[np.int32]
+    nr_free: NDArray[np.int32]
+    first_kinds: NDArray[np.uint8]
+
+    def of(self, pageblocks: NDArray[np.int64]) -> "_Contents":
+        """Return the contents of some pageblocks only."""
+        return _Contents(
+            self.nr_kinds[pageblocks], self.nr_free[pageblocks], self.first_kinds[pageblocks]
+        )
+
+
+class _Items(NamedTuple):
+    """What gets one label: a pageblock, or two that one free block covers.
+
+    `vectors` is (items, _COLUMNS): what the item adds to its type's counts.  `gains` is (items,
+    types): how well each type suits it, in natural logarithms of odds.
+    """
+
+    firsts: NDArray[np.int64]
+    vectors: NDArray[np.int64]
+    gains: NDArray[np.float64]
+
+
+class _Fit(NamedTuple):
+    """A label for each item, an index into the zone's types, and how sure it is."""
+
+    labels: NDArray[np.int64]
+    confidence: NDArray[np.uint8]
+
+
+def infer_pageblock_types(
+    snapshot: Snapshot,
+    kinds: NDArray[np.uint8],
+    orders: NDArray[np.uint8],
+    *,
+    has_hygiene: bool | None = None,
+) -> Pageblocks:
+    """Return the type of every pageblock, and how sure each is.
+
+    Never fails: the less the snapshot shows, the less sure the answer.
+
+    Args:
+        kinds: state bytes, one a PFN; only read.
+        orders: for the first page of each free block its order; only read.
+        has_hygiene: free blocks are on their pageblock's list (`LinuxRules.freelist_hygiene`);
+            by default as the snapshot's release says.
+    """
+    contents = _count(kinds, orders)
+    types = np.full(len(contents.nr_free), MIGRATE_UNMOVABLE, dtype=np.uint8)
+    confidence = np.full(len(types), Confidence.CERTAIN, dtype=np.uint8)
+    if has_hygiene is None:
+        has_hygiene = _has_hygiene(snapshot.release)
+    for zone in snapshot.populated_zones:
+        pageblocks = _pageblocks_of(zone, len(types))
+        if zone.name == "Movable":
+            types[pageblocks] = MIGRATE_MOVABLE
+            continue
+        kinds_of_zone = contents.of(pageblocks)
+        gains = _evidence(snapshot, zone, pageblocks, kinds_of_zone)
+        rows = _rows(snapshot, zone.key)
+        if rows is None:
+            types[pageblocks] = gains[:, :MIGRATE_HIGHATOMIC].argmax(axis=1)
+            confidence[pageblocks] = Confidence.UNKNOWN
+            continue
+        fitted = _fit_zone(pageblocks, kinds_of_zone, gains, rows, has_hygiene=has_hygiene)
+        types[pageblocks], confidence[pageblocks] = fitted
+    return Pageblocks(types, confidence)
+
+
+def _has_hygiene(release: str) -> bool:
+    try:
+        return choose_rules(release).rules.freelist_hygiene
+    except UnsupportedKernelError:
+        return False
+
+
+def _count(kinds: NDArray[np.uint8], orders: NDArray[np.uint8]) -> _Contents:
+    nr_pageblocks = -(-len(kinds) // PAGEBLOCK_NR_PAGES)
+    nr_kinds = np.zeros((nr_pageblocks, NR_KINDS), dtype=np.int32)
+    nr_free = np.zeros((nr_pageblocks, NR_PAGE_ORDERS), dtype=np.int32)
+    count_pageblock_pages(kinds, np.minimum(orders, MAX_PAGE_ORDER), nr_kinds, nr_free)
+    return _Contents(nr_kinds, nr_free, kinds[::PAGEBLOCK_NR_PAGES] & np.uint8(KIND_MASK))
+
+
+def _pageblocks_of(zone: ZoneInfo, nr_pageblocks: int) -> NDArray[np.int64]:
+    """Return the pageblocks of `zone`: those whose page `start_pfn` + n * 512 lies in it.
+
+    Source: pagetypeinfo_showblockcount_print(), mm/vmstat.c, v6.12.
+    """
+    assert zone.start_pfn is not None
+    pfns = np.arange(zone.start_pfn, zone.end_pfn, PAGEBLOCK_NR_PAGES, dtype=np.int64)
+    pageblocks = pfns >> PAGEBLOCK_ORDER
+    return pageblocks[pageblocks < nr_pageblocks]
+
+
+def _rows(snapshot: Snapshot, key: ZoneKey) -> dict[int, NDArray[np.int64]] | None:
+    """Return what each type present in the zone must add up to: free blocks, then pageblocks."""
+    told = snapshot.pagetypeinfo
+    if told is None or key not in told.nr_pageblocks or key not in told.nr_free:
+        return None
+    nr_pageblocks: Mapping[int, int] = told.nr_pageblocks[key]
+    empty = (0,) * NR_PAGE_ORDERS
+    rows = {
+        migratetype: np.array((*told.nr_free[key].get(migratetype, empty), nr), dtype=np.int64)
+        for migratetype, nr in nr_pageblocks.items()
+        if nr
+    }
+    return rows or None
+
+
+# ---- What the pages in a block say of its type ---------------------------------------------------
+
+
+def _evidence(
+    snapshot: Snapshot, zone: ZoneInfo, pageblocks: NDArray[np.int64], contents: _Contents
+) -> NDArray[np.float64]:
+    """Return how well each type suits each pageblock: (pageblocks, MIGRATE_TYPES), log odds.
+
+    User pages speak for Movable, kernel pages against it, slab pages alone for Reclaimable.  Pages
+    without flags count less where so many are on per-CPU lists, or zsmalloc's.
+    """
+    nr_kinds = contents.nr_kinds
+    nr_lru = nr_kinds[:, _LRU_KINDS].sum(axis=1)
+    nr_flagless = nr_kinds[:, PageKind.KERNEL] + 0.0
+    nr_suspect = nr_flagless[nr_lru > 0].sum()
+    nr_not_kernel = zone.nr_pcp + zone.counters.get("nr_zspages", 0)
+    nr_flagless[nr_lru > 0] *= 1 - min(1.0, nr_not_kernel / max(nr_suspect, 1))
+    nr_slab = nr_kinds[:, PageKind.SLAB]
+    nr_other = nr_kinds[:, PageKind.PGTABLE] + nr_kinds[:, PageKind.COMPOUND] + nr_flagless
+    gains = np.zeros((len(pageblocks), MIGRATE_TYPES))
+    gains[:, MIGRATE_MOVABLE] = np.log1p(nr_lru) - np.log1p(nr_slab + nr_other)
+    gains[:, MIGRATE_RECLAIMABLE] = -1 + np.log1p(nr_slab) - np.log1p(0.3 * nr_slab + 3 * nr_other)
+    gains[:, MIGRATE_MOVABLE] += _boot_type_gain(snapshot, zone, pageblocks, contents, gains)
+    gains[:, MIGRATE_HIGHATOMIC] = -3
+    gains[:, MIGRATE_CMA] = gains[:, MIGRATE_MOVABLE] - 0.5
+    gains[:, MIGRATE_ISOLATE] = gains[:, MIGRATE_MOVABLE] - 0.5
+    return gains
+
+
+def _boot_type_gain(
+    snapshot: Snapshot,
+    zone: ZoneInfo,
+    pageblocks: NDArray[np.int64],
+    contents: _Contents,
+    gains: NDArray[np.float64],
+) -> NDArray[np.float64]:
+    """Return what booting says for Movable, against any other type.
+
+    Every pageblock is set to Movable at boot, but where Linux initialises page records late (all
+    of a node's last zone but its first sections), it does so only for blocks whose first page is
+    free: one that begins with reserved memory stays at 0, Unmovable.  Whether this kernel does it
+    is told by the number of pageblocks that are not Movable.
+
+    Source: defer_init(), deferred_free_pages(), mm/mm_init.c, v6.12.
+    """
+    is_reserved = contents.first_kinds == PageKind.RESERVED
+    share = contents.nr_kinds[:, PageKind.RESERVED] / PAGEBLOCK_NR_PAGES
+    gain = np.where(is_reserved, _BOOT_TYPE_GAIN * (0.3 + 0.7 * share), 0.0)
+    is_late = pageblocks >= _first_deferred_pageblock(snapshot, zone, contents)
+    deferred = np.where(is_late, -gain, gain)
+    rows = _rows(snapshot, zone.key)
+    if rows is None:
+        return gain
+    nr_other = sum(int(row[-1]) for t, row in rows.items() if t != MIGRATE_MOVABLE)
+    scores = [_best_score(gains, boot, nr_other) for boot in (gain, deferred)]
+    return deferred if scores[1] > scores[0] else gain
+
+
+def _first_deferred_pageblock(snapshot: Snapshot, zone: ZoneInfo, contents: _Contents) -> int:
+    """Return where late initialisation would begin: after the last zone's first full section."""
+    assert zone.start_pfn is not None
+    ends = [other.end_pfn for other in snapshot.populated_zones if other.nid == zone.nid]
+    if zone.end_pfn < max(ends):
+        return int(np.iinfo(np.int64).max)
+    start_pfn = zone.start_pfn + SECTION_NR_PAGES
+    return -(-start_pfn // SECTION_NR_PAGES) * (SECTION_NR_PAGES >> PAGEBLOCK_ORDER)
+
+
+def _best_score(gains: NDArray[np.float64], boot: NDArray[np.float64], nr_other: int) -> float:
+    """Return how well the best `nr_other` blocks suit not being Movable, and the rest being so."""
+    # Centred, so that a wrong boot type costs as much as a right one gives.
+    movable = gains[:, MIGRATE_MOVABLE] + boot / 2
+    others = np.maximum(gains[:, MIGRATE_UNMOVABLE], gains[:, MIGRATE_RECLAIMABLE]) - boot / 2
+    margins = np.sort(others - movable)[::-1]
+    return float(movable.sum() + margins[:nr_other].sum())
+
+
+# ---- Labels that fit the counts ------------------------------------------------------------------
+
+
+def _fit_zone(
+    pageblocks: NDArray[np.int64],
+    contents: _Contents,
+    gains: NDArray[np.float64],
+    rows: Mapping[int, NDArray[np.int64]],
+    *,
+    has_hygiene: bool,
+) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
+    """Return the type and the confidence of each pageblock of a zone."""
+    # The most frequent type last: the others are searched, and it gets what they leave.
+    present = sorted(rows, key=lambda migratetype: int(rows[migratetype][-1]))
+    is_here = contents.nr_kinds[:, PageKind.HOLE] < PAGEBLOCK_NR_PAGES
+    items, item_of = _items(pageblocks, contents, gains[:, present], is_here)
+    needs = np.array([rows[migratetype] for migratetype in present])
+    residuals = items.vectors.sum(axis=0) - needs.sum(axis=0)
+    is_capped = (needs[:, :-1] == CAPPED).any()
+    needs[-1] += residuals  # What does not add up is the most frequent type's.
+    if len(present) == 1:
+        sure = np.full(len(items.firsts), Confidence.CERTAIN, dtype=np.uint8)
+        fit = _Fit(np.zeros(len(sure), dtype=np.int64), sure)
+    else:
+        is_exact = has_hygiene and not residuals.any() and not is_capped
+        fit = _fit_items(items, needs, np.abs(residuals), is_exact=is_exact)
+    types = np.array(present, dtype=np.uint8)[fit.labels]
+    return types[item_of], fit.confidence[item_of]
+
+
+def _items(
+    pageblocks: NDArray[np.int64],
+    contents: _Contents,
+    gains: NDArray[np.float64],
+    is_here: NDArray[np.bool_],
+) -> tuple[_Items, NDArray[np.int64]]:
+    """Return what is to be labelled, and the item of each pageblock.
+
+    A free block of order 10 is on one list, so the two pageblocks that it covers go together.
+    """
+    nr_pageblocks = len(pageblocks)
+    covers_next = contents.nr_free[:, MAX_PAGE_ORDER] > 0
+    is_second = np.zeros(nr_pageblocks, dtype=np.bool_)
+    is_second[1:] = covers_next[:-1] & (np.diff(pageblocks) == 1)
+    item_of = np.cumsum(~is_second) - 1
+    vectors = np.concatenate((contents.nr_free, is_here[:, None]), axis=1).astype(np.int64)
+    firsts = np.flatnonzero(~is_second)
+    summed = np.add.reduceat(vectors, firsts, axis=0)
+    return _Items(firsts, summed, np.add.reduceat(gains, firsts, axis=0)), item_of
+
+
+def _fit_items(
+    items: _Items, needs: NDArray[np.int64], doubts: NDArray[np.int64], *, is_exact: bool
+) -> _Fit:
+    """Label the items: by exact search, or where that finds nothing, as well as can be.
+
+    Args:
+        needs: (types, _COLUMNS), the most frequent type last.
+        doubts: by how much each column does not add up.
+    """
+    classes, class_of = np.unique(items.vectors, axis=0, return_inverse=True)
+    class_of = class_of.reshape(-1)
+    found = _search(items, needs, classes, class_of)
+    if found is None:
+        labels = _label_softly(items, needs, doubts)
+        least = np.zeros((len(classes), len(needs)), dtype=np.int64)
+    else:
+        labels, least = found
+    confidence = np.full(len(labels), Confidence.INFERRED, dtype=np.uint8)
+    confidence[_has_twin(items.gains, labels, class_of)] = Confidence.INDISTINGUISHABLE
+    if is_exact:
+        sizes = np.bincount(class_of, minlength=len(classes))
+        confidence[(least == sizes[:, None]).any(axis=1)[class_of]] = Confidence.CERTAIN
+    return _Fit(labels, confidence)
+
+
+def _has_twin(
+    gains: NDArray[np.float64], labels: NDArray[np.int64], class_of: NDArray[np.int64]
+) -> NDArray[np.bool_]:
+    """Return which items could swap labels with one of their class for little evidence."""
+    nr_types = gains.shape[1]
+    has_twin = np.zeros(len(labels), dtype=np.bool_)
+    for one in range(nr_types):
+        for two in range(nr_types):
+            if one == two:
+                continue
+            # What item i of label one loses by label two, less what i's partner gains by one.
+            lost = gains[:, one] - gains[:, two]
+            best = np.full(class_of.max() + 1, -np.inf)
+            is_two = labels == two
+            np.maximum.at(best, class_of[is_two], lost[is_two])
+            has_twin |= (labels == one) & (lost - best[class_of] < _SIMILAR_GAIN)
+    return has_twin
+
+
+def _search(
+    items: _Items,
+    needs: NDArray[np.int64],
+    classes: NDArray[np.int64],
+    class_of: NDArray[np.int64],
+) -> tuple[NDArray[np.int64], NDArray[np.int64]] | None:
+    """Search for labels that meet all needs: the labels, and how many each class has at least.
+
+    None if there is no such labelling, or it takes too long to find.
+    """
+    nr_types = len(needs) - 1
+    minor = needs[:-1].copy()
+    if (needs < 0).any():
+        return None
+    may_be = np.all(classes[:, None, :] <= minor[None], axis=2)
+    used = np.flatnonzero(np.any(may_be, axis=1) & np.any(classes, axis=1))
+    # Classes with large free blocks first: few types can take them.
+    used = used[np.lexsort(classes[used].T)[::-1]]
+    sizes = np.bincount(class_of, minlength=len(classes))
+    most = int(min(minor[:, -1].max(), sizes[used].max(initial=0)))
+    if len(used) * nr_types * (most + 1) > _MAX_GAIN_TABLE:
+        return None
+    gains = _gain_table(items, class_of, used, most)
+    bounds = _level_bounds(classes[used], sizes[used], may_be[used])
+    best, low, high = (np.zeros(len(used) * nr_types, dtype=np.int64) for _ in range(3))
+    vectors = np.ascontiguousarray(classes[used])
+    for keep_best_only in (False, True):
+        result = search_labels(
+            vectors, sizes[used], gains, minor, bounds, _MAX_NODES, keep_best_only, best, low, high
+        )
+        if result.is_complete:
+            break
+    if result.nr_solutions == 0:
+        return None
+    if keep_best_only:  # Not all solutions were seen.
+        low[:], high[:] = 0, most + 1
+    labels = _spread_labels(items, class_of, used, best)
+    shape = (len(used), nr_types)
+    least = np.zeros((len(classes), nr_types + 1), dtype=np.int64)
+    least[:, -1] = sizes
+    least[used, :-1] = low.reshape(shape)
+    least[used, -1] = sizes[used] - np.minimum(high.reshape(shape).sum(axis=1), sizes[used])
+    return labels, least
+
+
+def _gain_table(
+    items: _Items, class_of: NDArray[np.int64], used: NDArray[np.int64], most: int
+) -> NDArray[np.float64]:
+    """Return the gain of the best k of each class, for each minor type, k up to `most`."""
+    nr_types = items.gains.shape[1] - 1
+    table = np.zeros((len(used) * nr_types, most + 1))
+    over = items.gains[:, :-1] - items.gains[:, -1:]
+    by_class = np.argsort(class_of, kind="stable")
+    ends = np.cumsum(np.bincount(class_of))
+    for level in range(len(table)):
+        at = used[level // nr_types]
+        members = by_class[ends[at - 1] if at else 0 : ends[at]]
+        top = np.sort(over[members, level % nr_types])[::-1][:most]
+        table[level, 1 : len(top) + 1] = np.cumsum(top)
+    return table
+
+
+def _level_bounds(
+    vectors: NDArray[np.int64], sizes: NDArray[np.int64], may_be: NDArray[np.bool_]
+) -> NDArray[np.int64]:
+    """Return the most that each level and the later ones of its type can add to the needs."""
+    nr_types = may_be.shape[1]
+    supply = (vectors * sizes[:, None])[:, None, :] * may_be[:, :, None]
+    bounds = np.cumsum(supply[::-1], axis=0)[::-1].reshape(-1, vectors.shape[1])
+    return np.concatenate((bounds, np.zeros((nr_types, vectors.shape[1]), dtype=np.int64)))
+
+
+def _spread_labels(
+    items: _Items, class_of: NDArray[np.int64], used: NDArray[np.int64], best: NDArray[np.int64]
+) -> NDArray[np.int64]:
+    """Give the labels that each class got to its members, where they suit best."""
+    nr_types = items.gains.shape[1] - 1
+    labels = np.full(len(class_of), nr_types, dtype=np.int64)
+    for in_class, counts in zip(used, best.reshape(-1, nr_types), strict=True):
+        members = np.flatnonzero(class_of == in_class)
+        labels[members] = _assign(items.gains[members], counts)
+    return labels
+
+
+def _assign(gains: NDArray[np.float64], counts: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Return a label for each member of one class, `counts` of each minor type."""
+    labels = np.full(len(gains), gains.shape[1] - 1, dtype=np.int64)
+    is_left = np.ones(len(gains), dtype=np.bool_)
+    for label in np.argsort(counts):  # The rarest type chooses first.
+        wanted = np.flatnonzero(is_left)
+        others = np.delete(gains[wanted], label, axis=1).max(axis=1)
+        order = np.argsort(others - gains[wanted, label], kind="stable")
+        chosen = wanted[order[: counts[label]]]
+        labels[chosen] = label
+        is_left[chosen] = False
+    return labels
+
+
+def _label_softly(
+    items: _Items, needs: NDArray[np.int64], doubts: NDArray[np.int64]
+) -> NDArray[np.int64]:
+    """Return labels that suit the pages and nearly add up to `needs`."""
+    nr_types = len(needs)
+    nr_wanted = np.maximum(needs[:-1, -1], 0)
+    labels = _assign(items.gains, nr_wanted)
+    totals = np.zeros((nr_types, _COLUMNS), dtype=np.int64)
+    np.add.at(totals, labels, items.vectors)
+    residuals = totals - needs
+    # A column that does not add up changed while it was read: it says less.
+    penalties: NDArray[np.float64] = 3.0 / (1.0 + doubts.astype(np.float64))
+    penalties[-1] = 20.0
+    nr_partners = min(len(labels) - 1, max(8, _NR_SWAP_TRIALS // max(len(labels), 1)))
+    improve_labels(
+        items.vectors, items.gains, penalties, residuals, labels, nr_partners, max_sweeps=8
+    )
+    return labels
