@@ -5,7 +5,8 @@ in use (`movable.frames.movability.Fate.STAYS`).  Only whole pageblocks count: a
 zone, none of them a hole.  Then, for each kind of page in the way:
 
 * `nr_pageblocks` is in how many of those it sits;
-* `nr_pageblocks_alone` in how many it is the only kind in the way;
+* `nr_pageblocks_alone` in how many it is the only kind in the way, and `nr_pages_alone` its pages
+  there: what would have to move;
 * `nr_huge_if_movable` is the most huge pages that making just this kind movable could add.  In each
   zone: `nr_pageblocks_alone`, but no more than the free pages that lie outside wholly free
   pageblocks could fill.  It is an upper bound: real compaction stops earlier, and pages of a kind
@@ -60,6 +61,7 @@ class Blocker:
     nr_pages: int
     nr_pageblocks: int
     nr_pageblocks_alone: int
+    nr_pages_alone: int
     nr_huge_if_movable: int
 
     def to_json(self) -> dict[str, object]:
@@ -71,6 +73,7 @@ class Blocker:
             "nr_pages": self.nr_pages,
             "nr_pageblocks": self.nr_pageblocks,
             "nr_pageblocks_alone": self.nr_pageblocks_alone,
+            "nr_pages_alone": self.nr_pages_alone,
             "nr_huge_if_movable": self.nr_huge_if_movable,
         }
 
@@ -110,6 +113,7 @@ class _Count:
     nr_pages: NDArray[np.int64]
     nr_pageblocks: NDArray[np.int64]
     nr_alone: NDArray[np.int64]
+    nr_pages_alone: NDArray[np.int64]
     nr_whole: int = 0
     nr_blocked: int = 0
     nr_shared: int = 0
@@ -144,14 +148,17 @@ def blockers_of(frames: Frames, kinds: NDArray[np.uint8] | None = None) -> Block
 
 
 def _empty_count() -> _Count:
-    zeros = np.zeros((3, _NR_CODES), dtype=np.int64)
-    return _Count(nr_pages=zeros[0], nr_pageblocks=zeros[1], nr_alone=zeros[2])
+    pages, blocks, alone, pages_alone = np.zeros((4, _NR_CODES), dtype=np.int64)
+    return _Count(
+        nr_pages=pages, nr_pageblocks=blocks, nr_alone=alone, nr_pages_alone=pages_alone
+    )
 
 
 def _add(total: _Count, count: _Count) -> None:
     total.nr_pages += count.nr_pages
     total.nr_pageblocks += count.nr_pageblocks
     total.nr_alone += count.nr_alone
+    total.nr_pages_alone += count.nr_pages_alone
     total.nr_whole += count.nr_whole
     total.nr_blocked += count.nr_blocked
     total.nr_shared += count.nr_shared
@@ -211,7 +218,9 @@ def _count_chunk(
     for code in range(_NR_CODES):
         bit = _BIT_OF_CODE[code]
         count.nr_pageblocks[code] += int((masks & bit != 0).sum())
-        count.nr_alone[code] += int((masks == bit).sum())
+        is_alone = masks == bit
+        count.nr_alone[code] += int(is_alone.sum())
+        count.nr_pages_alone[code] += int((codes[is_alone] == code).sum())
 
 
 def _ranked(total: _Count, gain: NDArray[np.int64]) -> tuple[Blocker, ...]:
@@ -223,6 +232,7 @@ def _ranked(total: _Count, gain: NDArray[np.int64]) -> tuple[Blocker, ...]:
             nr_pages=int(total.nr_pages[code]),
             nr_pageblocks=int(total.nr_pageblocks[code]),
             nr_pageblocks_alone=int(total.nr_alone[code]),
+            nr_pages_alone=int(total.nr_pages_alone[code]),
             nr_huge_if_movable=0 if PageKind(code % NR_KINDS) in FIXED_KINDS else int(gain[code]),
         )
         for code in np.flatnonzero(total.nr_pages).tolist()
