@@ -49,7 +49,7 @@ class RawFiles:
     missing: list[Missing] = field(default_factory=list)
 
 
-def assemble(raw: RawFiles, *, churn: Mapping[str, int] | None = None) -> Snapshot:
+def assemble(raw: RawFiles) -> Snapshot:
     """Return the Snapshot that the raw files make.
 
     Without kpageflags the page columns are empty, and `missing` says so.
@@ -72,7 +72,8 @@ def assemble(raw: RawFiles, *, churn: Mapping[str, int] | None = None) -> Snapsh
         else {}
     )
     flags, counts, cgroups = _align(raw, nr_pfns_of(zones))
-    snapshot = Snapshot(
+    vmstat = _optional(raw, "vmstat", parse_vmstat, missing) or {}
+    return Snapshot(
         source=raw.source,
         release=_optional(raw, "version", parse_version, missing) or _recorded_release(raw),
         flags=np.zeros(0, dtype=np.uint64) if flags is None else flags,
@@ -81,17 +82,26 @@ def assemble(raw: RawFiles, *, churn: Mapping[str, int] | None = None) -> Snapsh
         zones=zones,
         buddyinfo=buddyinfo,
         pagetypeinfo=_optional(raw, "pagetypeinfo", parse_pagetypeinfo, missing),
-        vmstat=_optional(raw, "vmstat", parse_vmstat, missing) or {},
+        vmstat=vmstat,
         meminfo=_optional(raw, "meminfo", parse_meminfo, missing) or {},
         iomem=_optional(raw, "iomem", parse_iomem, missing) or (),
         modules=_optional(raw, "modules", parse_modules, missing) or {},
         sysctls=_sysctls(raw),
         cmdline=_text(raw, "cmdline").strip(),
         texts=raw.texts,
-        churn=churn or {},
+        churn=_churn(raw, vmstat, missing),
         missing=(*missing, *_absent(raw, missing)),
     )
-    return snapshot
+
+
+def _churn(raw: RawFiles, before: Mapping[str, int], missing: list[Missing]) -> dict[str, int]:
+    """Return what moved between "vmstat" and "vmstat.post", which bracket the page files."""
+    after = _optional(raw, "vmstat.post", parse_vmstat, missing) or {}
+    return {
+        name: after[name] - count
+        for name, count in before.items()
+        if after.get(name, count) != count
+    }
 
 
 def check_zones(zones: tuple[ZoneInfo, ...], source: str) -> None:
@@ -163,6 +173,8 @@ def _optional(
     """Parse the text `name`, if there is one; if it cannot be parsed, add that to `missing`."""
     if name not in raw.texts:
         return None
+    if any(entry.name == name for entry in missing):
+        return None  # It could not be parsed when the snapshot was taken either.
     try:
         return parse(_text(raw, name), source=f"{raw.source}/{name}")
     except ParseError as error:

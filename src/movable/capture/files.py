@@ -15,29 +15,24 @@ import numpy as np
 
 from movable.capture.archive import Member, open_tar
 from movable.capture.assemble import RawFiles, assemble
-from movable.capture.kpage import PAGE_FILES, WORD_BYTES, check_size, load_words
+from movable.capture.kpage import PAGE_FILES, check_size, load_words
+from movable.capture.limits import (
+    MAX_TEXT_BYTES,
+    MAX_TEXTS_BYTES,
+    check_page_bytes,
+    page_bytes_limit,
+)
+from movable.capture.sources import SYSCTL_PREFIX, name_of
 from movable.capture.sysctl import format_sysctl
 from movable.errors import PrivilegeError, SnapshotError, UsageError
 from movable.mm.snapshot import Missing, Snapshot
 
-MAX_TEXT_BYTES: Final = 64 << 20
-MAX_TEXTS_BYTES: Final = 512 << 20
 _MAX_FILES: Final = 10_000
 _MAX_OTHER_BYTES: Final = 4 << 30  # Of an archive, in files that are stepped over.
 _DEFAULT_PART: Final = "before"
 _RECORDING: Final = "meta.json"
 _ROOTS: Final = ("proc", "sys")
 _ZIP_MAGICS: Final = (b"PK\x03\x04", b"PK\x05\x06")
-
-# What stands before a file's own name in /proc and /sys; longest first.
-_PREFIXES: Final = (
-    "sys/kernel/debug/extfrag/",
-    "sys/devices/virtual/block/",
-    "sys/devices/system/",
-    "sys/kernel/mm/",
-    "proc/",
-)
-_SYSCTL_PREFIX: Final = "proc/sys/"
 
 
 def open_snapshot(path: Path | None, *, part: str | None = None) -> Snapshot:
@@ -76,20 +71,6 @@ def open_snapshot(path: Path | None, *, part: str | None = None) -> Snapshot:
         raise SnapshotError(f"{path}: needs more memory than this machine has") from None
 
 
-def name_of(path: str) -> str:
-    """Return the short name under which a snapshot keeps the file at `path` below the root.
-
-    "proc/vmstat" is "vmstat"; "sys/kernel/mm/ksm/run" is "ksm/run"; a flat name stays as it is.
-    """
-    prefix = next((prefix for prefix in _PREFIXES if path.startswith(prefix)), "")
-    return path.removeprefix(prefix)
-
-
-def page_bytes_limit() -> int:
-    """Return how many bytes of page columns this machine can be asked to hold: half its memory."""
-    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // 2
-
-
 def _split_part(path: Path, part: str | None) -> tuple[Path, str | None]:
     head, mark, tail = str(path).rpartition("#")
     if not mark or path.exists():
@@ -112,7 +93,7 @@ def _open_directory(top: Path, part: str | None) -> Snapshot:
     for name, path in _walk(directory):
         nr_bytes = path.stat().st_size
         if name in PAGE_FILES:
-            _check_page_bytes(raw, name, nr_bytes)
+            _check_page_file(raw, name, nr_bytes)
             raw.columns[name] = load_words(path)
         elif texts.has_room(name, nr_bytes):
             texts.add(name, path.read_bytes())
@@ -147,11 +128,7 @@ def _walk(directory: Path) -> Iterator[tuple[str, Path]]:
             if nr_files > _MAX_FILES:
                 raise SnapshotError(f"{directory}: over {_MAX_FILES} files; is it one capture?")
             if _is_plain(path):
-                yield _short_name(path.relative_to(directory).as_posix()), path
-
-
-def _short_name(path: str) -> str:
-    return path if path.startswith(_SYSCTL_PREFIX) else name_of(path)
+                yield name_of(path.relative_to(directory).as_posix()), path
 
 
 def _is_plain(path: Path) -> bool:
@@ -179,8 +156,8 @@ class _Texts:
         return True
 
     def add(self, name: str, contents: bytes) -> None:
-        if name.startswith(_SYSCTL_PREFIX):
-            dotted = name.removeprefix(_SYSCTL_PREFIX).replace("/", ".")
+        if name.startswith(SYSCTL_PREFIX):
+            dotted = name.removeprefix(SYSCTL_PREFIX).replace("/", ".")
             self._sysctls[dotted] = contents.decode("utf-8", errors="replace").strip()
         else:
             self._raw.texts[name] = contents
@@ -190,14 +167,10 @@ class _Texts:
             self._raw.texts["sysctl"] = format_sysctl(self._sysctls).encode()
 
 
-def _check_page_bytes(raw: RawFiles, name: str, nr_bytes: int) -> None:
+def _check_page_file(raw: RawFiles, name: str, nr_bytes: int) -> None:
     check_size(nr_bytes, f"{raw.source}/{name}")
     held = sum(words.nbytes for words in raw.columns.values())
-    if held + nr_bytes > page_bytes_limit():
-        raise SnapshotError(
-            f"{raw.source}/{name}: {nr_bytes} bytes for {nr_bytes // WORD_BYTES} pages "
-            "is more than half of this machine's memory; open it on a larger one"
-        )
+    check_page_bytes(held + nr_bytes, f"{raw.source}/{name}")
 
 
 def _open_archive(path: Path, part: str | None) -> Snapshot:
@@ -216,7 +189,7 @@ def _open_archive(path: Path, part: str | None) -> Snapshot:
                 parts[place] = raw, _Texts(raw)
             raw, texts = parts[place]
             if name in PAGE_FILES:
-                _check_page_bytes(raw, name, member.nr_bytes)
+                _check_page_file(raw, name, member.nr_bytes)
                 limit -= member.nr_bytes
                 if limit < 0:
                     raise SnapshotError(f"{path}: its page files exceed half of this memory")
@@ -238,7 +211,7 @@ def _place_of(member: Member) -> tuple[PurePosixPath, str]:
     folders = member.name.parts
     for depth, folder in enumerate(folders[:-1]):
         if folder in _ROOTS:
-            return PurePosixPath(*folders[:depth]), _short_name("/".join(folders[depth:]))
+            return PurePosixPath(*folders[:depth]), name_of("/".join(folders[depth:]))
     return member.name.parent, member.name.name
 
 

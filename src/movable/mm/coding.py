@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 Words = NDArray[np.uint64]
 
 _CHUNK: Final = 1 << 16
-_FIRST_CHUNK: Final = 1 << 9  # The first chunks find nearly all tuples, so they are short.
+_FIRST_CHUNK: Final = 1 << 12  # The first chunks find nearly all tuples, so they are short.
 _SLOT_BITS: Final = 16
 _MAX_SLOT_BITS: Final = 22
 _NR_PROBES: Final = 8

@@ -1,0 +1,234 @@
+"""Capture the live machine, or a root directory that looks like one.
+
+The page files are read by two threads, each range of PFNs from all three files at once, so that
+what they say of a page is as near in time as it can be.  Small files before and after bracket
+them: what moved in between is the snapshot's `churn`.  Nothing is ever written to /proc or /sys.
+"""
+
+import errno
+import os
+import stat
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Final
+
+import numpy as np
+
+from movable.capture.assemble import RawFiles, assemble, check_zones, nr_pfns_of
+from movable.capture.kpage import WORD_BYTES, Words, check_size
+from movable.capture.limits import MAX_TEXT_BYTES
+from movable.capture.sources import (
+    BRACKET_SOURCES,
+    PAGE_SOURCES,
+    SYSCTLS,
+    TEXT_SOURCES,
+    Source,
+    name_of,
+)
+from movable.capture.sysctl import format_sysctl
+from movable.capture.zoneinfo import parse_zoneinfo
+from movable.errors import CaptureError, PrivilegeError
+from movable.mm.constants import PAGE_SIZE, SECTION_NR_PAGES
+from movable.mm.snapshot import Missing, Snapshot
+
+CHUNK_PAGES: Final = (1 << 20) // WORD_BYTES
+NR_READERS: Final = 2
+_READ_BYTES: Final = 1 << 20
+_LIVE_ROOT: Final = Path("/")
+_POST: Final = ".post"
+
+
+def capture(root: Path = _LIVE_ROOT, *, pages: bool = True) -> Snapshot:
+    """Return a snapshot of the machine whose /proc and /sys are below `root`.
+
+    Args:
+        root: "/", or a directory with recorded files (flat, or with proc/ and sys/ in it).
+        pages: whether to read the page files; without them the page columns are empty, and no
+            privilege is needed.
+
+    Raises:
+        PrivilegeError: the page files may not be read; try `pages=False`.
+        CaptureError: not Linux, or a kernel without page files.
+        SnapshotError: the zones contradict each other.
+    """
+    if not (root / "proc").is_dir() and root != _LIVE_ROOT:
+        from movable.capture.files import open_snapshot
+
+        return open_snapshot(root)
+    check_linux(root)
+    raw = RawFiles("live machine" if root == _LIVE_ROOT else str(root))
+    with ExitStack() as stack:
+        files = _open_page_files(root, raw, stack) if pages else {}
+        for source in TEXT_SOURCES:
+            _read_source(root, source, raw)
+        _read_sysctls(root, raw)
+        zoneinfo = read_small(root / "proc/zoneinfo").decode("utf-8", "replace")
+        zones = parse_zoneinfo(zoneinfo, source=str(root / "proc/zoneinfo"))
+        check_zones(zones, raw.source)
+        nr_pfns = -(-nr_pfns_of(zones) // SECTION_NR_PAGES) * SECTION_NR_PAGES
+        columns = {name: _resident(nr_pfns) for name in files}
+        for source in BRACKET_SOURCES:
+            _read_source(root, source, raw)
+        ends = read_page_files(list(files.values()), list(columns.values()))
+        if pages:
+            for source in BRACKET_SOURCES:
+                _read_source(root, source, raw, suffix=_POST)
+    for (name, words), end in zip(columns.items(), ends, strict=True):
+        raw.columns[name] = words[:end]
+    if not pages:
+        raw.missing.extend(Missing(source.name, "not asked for") for source in PAGE_SOURCES)
+    return assemble(raw)
+
+
+def _resident(nr_pfns: int) -> Words:
+    """Return an array whose memory is there already, not to be part of the churn."""
+    words = np.empty(nr_pfns, dtype=np.uint64)
+    words[:: PAGE_SIZE // WORD_BYTES] = 0
+    return words
+
+
+def check_linux(root: Path) -> None:
+    """Refuse to capture what is not Linux.
+
+    Raises:
+        CaptureError: another system, or no /proc.
+    """
+    if root == _LIVE_ROOT and sys.platform != "linux":
+        raise CaptureError(
+            f"this is {sys.platform}, and only Linux can be captured; open a recorded snapshot"
+        )
+    if not (root / "proc/zoneinfo").exists():
+        raise CaptureError(f"no {root / 'proc/zoneinfo'}: is /proc mounted, and is this Linux?")
+
+
+def read_page_files(descriptors: list[int], columns: list[Words]) -> list[int]:
+    """Read page files into `columns`, on two threads, and return how many words each file had.
+
+    Args:
+        descriptors: open page files.
+        columns: out, uint64, one array a file, all of one length; words beyond a file's end are
+            left alone.
+    """
+    ends = [len(column) for column in columns]
+    views = [column.data.cast("B") for column in columns]
+    chunks = iter(range(0, max(ends, default=0), CHUNK_PAGES))
+    lock = threading.Lock()
+    errors: list[OSError] = []
+
+    def read() -> None:
+        while not errors:
+            with lock:
+                start = next(chunks, None)
+            if start is None:
+                return
+            for i, descriptor in enumerate(descriptors):
+                part = views[i][start * WORD_BYTES : (start + CHUNK_PAGES) * WORD_BYTES]
+                try:
+                    nr_words = _read_chunk(descriptor, part, start * WORD_BYTES) // WORD_BYTES
+                except OSError as error:
+                    errors.append(error)
+                    return
+                if nr_words * WORD_BYTES < len(part):
+                    ends[i] = min(ends[i], start + nr_words)
+
+    threads = [threading.Thread(target=read) for _ in range(NR_READERS)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    if errors:
+        raise CaptureError(f"reading the page files: {errors[0].strerror}") from errors[0]
+    return ends
+
+
+def _read_chunk(descriptor: int, view: memoryview, offset: int) -> int:
+    """Fill `view` from `offset`, and return how many bytes there were before the file's end."""
+    nr_done = 0
+    while nr_done < len(view):
+        step = os.preadv(descriptor, [view[nr_done:]], offset + nr_done)
+        if not step:
+            break
+        nr_done += step
+    return nr_done
+
+
+def _open_page_files(root: Path, raw: RawFiles, stack: ExitStack) -> dict[str, int]:
+    """Open the page files, which tells whether they may be read before anything else is done."""
+    files: dict[str, int] = {}
+    for source in PAGE_SOURCES:
+        path = root / source.path
+        try:
+            descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        except PermissionError as error:
+            raise PrivilegeError(str(path), "root, or CAP_DAC_READ_SEARCH") from error
+        except OSError as error:
+            if not files:  # Without kpageflags the others are of no use.
+                raise CaptureError(f"no {path}: {_reason(source, error)}") from error
+            raw.missing.append(Missing(source.name, _reason(source, error)))
+            continue
+        stack.callback(os.close, descriptor)
+        check_size(os.fstat(descriptor).st_size, str(path))  # 0 in /proc; recorded ones have one.
+        files[source.name] = descriptor
+    return files
+
+
+def _reason(source: Source, error: OSError) -> str:
+    if isinstance(error, PermissionError):
+        return f"takes {source.privilege or 'root'}"
+    if error.errno in (errno.ENOENT, errno.ENOTDIR):
+        return f"not there; it takes {source.config}" if source.config else "not there"
+    return error.strerror or str(error)
+
+
+def _read_source(root: Path, source: Source, raw: RawFiles, *, suffix: str = "") -> None:
+    if "*" not in source.path:
+        try:
+            raw.texts[source.name + suffix] = read_small(root / source.path)
+        except (OSError, CaptureError) as error:
+            reason = _reason(source, error) if isinstance(error, OSError) else str(error)
+            raw.missing.append(Missing(source.name + suffix, reason))
+        return
+    for path in matches(root, source):
+        try:
+            raw.texts[name_of(path.relative_to(root).as_posix())] = read_small(path)
+        except (OSError, CaptureError):
+            continue  # One of many of its kind, and of no great weight.
+
+
+def matches(root: Path, source: Source) -> Iterator[Path]:
+    """Yield the plain files that a source with a ``*`` stands for, in order."""
+    for path in sorted(root.glob(source.path)):
+        if stat.S_ISREG(path.lstat().st_mode):
+            yield path
+
+
+def _read_sysctls(root: Path, raw: RawFiles) -> None:
+    values = {}
+    for name in SYSCTLS:
+        try:
+            value = read_small(root / "proc/sys" / name).decode("utf-8", "replace").strip()
+        except (OSError, CaptureError):
+            continue  # Sysctls come and go with kernels; who needs one has its default.
+        values[name.replace("/", ".")] = value
+    raw.texts["sysctl"] = format_sysctl(values).encode()
+
+
+def read_small(path: Path) -> bytes:
+    """Return a small file's contents; /proc says no length, so it is read to its end.
+
+    Raises:
+        CaptureError: it has no end within bounds.
+    """
+    parts: list[bytes] = []
+    with path.open("rb", buffering=0) as file:
+        while part := file.read(_READ_BYTES):
+            parts.append(part)
+            if (
+                len(parts) * _READ_BYTES > 2 * MAX_TEXT_BYTES
+                or sum(map(len, parts)) > MAX_TEXT_BYTES
+            ):
+                raise CaptureError(f"{path}: more than {MAX_TEXT_BYTES >> 20} MiB")
+    return b"".join(parts)
