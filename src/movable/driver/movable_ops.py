@@ -1,0 +1,311 @@
+"""The protocol between compaction and drivers: mark, isolate, migrate, put back.
+
+One text for the machine, which runs it alone, and for the checker, which runs it under every
+interleaving.  `names` of an era say what each function is called in that kernel.
+
+Where things are: the mobility check belongs to the page's flags and is next to them here;
+isolation and putback are compaction's and migration's own business, so they are functions of this
+module and no driver calls them; migration is wired into compaction by its callers and not by
+each driver.
+
+With compaction configured out every check answers false and every act does nothing.
+"""
+
+from collections.abc import Awaitable, Callable
+from typing import Any, NamedTuple
+
+from movable.driver.page import Callback, Page
+from movable.driver.protocol import EAGAIN, ENOMEM, IsolateMode, MigrateMode
+
+NewPage = Callable[[], Awaitable[Page | None]]
+PutPage = Callable[[Page], Awaitable[None]]
+
+
+async def page_movable(page: Page) -> bool:
+    """Return whether a driver's callbacks can move `page` now; under the page lock.
+
+    Needs a mapping and the mark: neither a page that never had an owner nor one whose owner let go.
+
+    Source: mobile_page(), include/linux/compaction.h, 2015 series; PageMovable(), mm/compaction.c.
+    """
+    if not page.env.compaction:
+        return False
+    return await page.owner() is not None
+
+
+async def set_page_movable(page: Page, owner: Any) -> None:  # noqa: ANN401
+    """Mark `page`, which the caller has locked, as movable through `owner`.
+
+    Breaks rule M1 without the lock, or if the page is marked already.
+
+    Source: __SetPageMobile() (asserts a mapcount of -1), 2015 series; __SetPageMovable(), 4.8.
+    """
+    if page.env.compaction:
+        await page.set_mark(owner)
+
+
+async def clear_page_movable(page: Page) -> None:
+    """Release `page`, which the caller has locked, from its callbacks.
+
+    In 4.8 and later the page can still be told from others until it is free; since 6.17 it stays
+    isolatable by its type, and the driver refuses.
+
+    Source: __ClearPageMobile(), 2015 series; __ClearPageMovable(), mm/compaction.c, 4.8 to 6.16.
+    """
+    if page.env.compaction:
+        await page.clear_mark()
+
+
+async def isolate_movable_page(page: Page, mode: IsolateMode) -> bool:
+    """Isolate `page` if its driver agrees; never wait.
+
+    Returns:
+        Whether it is isolated: then the caller has a reference, and must migrate it or put it back.
+
+    Source: isolate_mobilepage(), 2015 series; isolate_movable_page(), mm/migrate.c, 4.8.
+    """
+    if not page.env.compaction:
+        return False
+    # The page may be on its way to the allocator: only a reference taken from a live page keeps it
+    # here.  If its owner lets go after this, the put below is what frees it.
+    if not await page.get_unless_zero():
+        return False
+    if page.env.era.tests_mark_before_lock and not await page.has_mark():
+        await page.put()
+        return False
+    # Another compaction may be isolating it, or its owner releasing it: whoever has the lock.
+    if not await page.trylock():
+        await page.put()
+        return False
+    if not await _isolate_locked(page, mode):
+        await page.unlock()
+        await page.put()
+        return False
+    await page.unlock()
+    return True
+
+
+async def _isolate_locked(page: Page, mode: IsolateMode) -> bool:
+    """Recheck under the lock, and ask the driver."""
+    if not await page_movable(page):
+        return False
+    if page.env.era.has_isolated_mark and await page.isolated():
+        return False
+    owner = await page.owner()
+    if not await call_isolate(owner, page, mode):
+        return False
+    await page.set_isolated()
+    return True
+
+
+async def putback_movable_page(page: Page) -> None:
+    """Give isolated `page` back to its driver, and drop isolation's reference.
+
+    If the owner released it meanwhile, there is nobody to give it to.
+
+    Source: putback_mobilepage(), 2015 series; putback_movable_pages(), mm/migrate.c, 4.8.
+    """
+    if not page.env.compaction:
+        return
+    await page.lock()
+    if await page_movable(page):
+        await call_putback(await page.owner(), page)
+        await page.clear_isolated("putback")
+    else:
+        await page.clear_isolated("released")
+    await page.unlock()
+    await page.put()
+
+
+class Migration(NamedTuple):
+    """What became of a list of isolated pages."""
+
+    nr_succeeded: int
+    nr_failed: int
+    left: list[Page]
+    """Still isolated; the caller puts them back."""
+    error: int
+    """-ENOMEM if there was no destination, else 0."""
+
+
+async def migrate_pages(
+    pages: list[Page], new_page: NewPage, put_new_page: PutPage, mode: MigrateMode
+) -> Migration:
+    """Migrate isolated `pages`, asking again where the answer was -EAGAIN.
+
+    ASYNC makes up to 10 passes over the list and never waits.  The sync modes wait for page locks
+    from the fourth pass on.  Kernels with batches make the first three passes in mode ASYNC, and
+    the others page by page.
+
+    Source: migrate_pages(), mm/migrate.c, 4.2 to 6.18.
+    """
+    if not pages:
+        return Migration(0, 0, [], 0)
+    batch = _Batch(new_page, put_new_page, list(pages))
+    env = pages[0].env
+    if mode is MigrateMode.ASYNC or not env.era.batched_migration:
+        await batch.passes(0, env.max_passes, mode)
+    else:
+        await batch.passes(0, env.max_async_passes, MigrateMode.ASYNC)
+        together, batch.left = batch.left, []
+        for page in together:
+            alone = _Batch(new_page, put_new_page, [page], batch.error)
+            await alone.passes(env.max_async_passes, env.max_passes, mode)
+            batch.refused += alone.refused + alone.left
+            batch.error = alone.error
+    left = batch.refused + batch.left
+    return Migration(len(pages) - len(left), len(left), left, batch.error)
+
+
+class _Batch:
+    """Pages that are migrated together."""
+
+    def __init__(
+        self, new_page: NewPage, put_new_page: PutPage, left: list[Page], error: int = 0
+    ) -> None:
+        self.new_page, self.put_new_page, self.left, self.error = (
+            new_page,
+            put_new_page,
+            left,
+            error,
+        )
+        self.refused: list[Page] = []
+
+    async def passes(self, start: int, end: int, mode: MigrateMode) -> None:
+        """Make passes `start` to `end` over what is left."""
+        for number in range(start, end):
+            if self.left and not self.error:
+                patient = number >= self.left[0].env.max_async_passes
+                await self._one_pass(mode, wait=patient and mode is not MigrateMode.ASYNC)
+
+    async def _one_pass(self, mode: MigrateMode, *, wait: bool) -> None:
+        again: list[Page] = []
+        for position, page in enumerate(self.left):
+            result = await unmap_and_move(page, self.new_page, self.put_new_page, mode, wait=wait)
+            if result == -ENOMEM:
+                self.left, self.error = again + self.left[position:], result
+                return
+            if result:
+                (again if result == -EAGAIN else self.refused).append(page)
+        self.left = again
+
+
+async def unmap_and_move(
+    src: Page, new_page: NewPage, put_new_page: PutPage, mode: MigrateMode, *, wait: bool
+) -> int:
+    """Migrate one isolated page to a new one, waiting for its lock if `wait`.
+
+    Returns:
+        0 if `src` is done with, moved or released by its owner; -EAGAIN to try again; -ENOMEM; or
+        what the driver said.  After anything but 0 `src` is still isolated.
+
+    Source: unmap_and_move(), mm/migrate.c, until 6.2; migrate_folio_unmap() and _move() since.
+    """
+    if await src.refcount() == 1:
+        return await _drop_released(src)
+    dst = await new_page()
+    if dst is None:
+        return -ENOMEM
+    if not await src.trylock():
+        if not wait:
+            await put_new_page(dst)
+            return -EAGAIN
+        await src.lock()
+    await dst.trylock()  # Nobody else knows it.
+    result = await move_to_new_page(dst, src, mode)
+    await dst.unlock()
+    await src.unlock()
+    if result:
+        await put_new_page(dst)
+        return result
+    await src.put()
+    await dst.put()
+    return 0
+
+
+async def _drop_released(src: Page) -> int:
+    """End the isolation of a page whose owner is gone: ours is the last reference."""
+    await src.lock()
+    await src.clear_isolated("released")
+    await src.unlock()
+    await src.put()
+    return 0
+
+
+async def move_to_new_page(dst: Page, src: Page, mode: MigrateMode) -> int:
+    """Have the driver of `src` move it to `dst`; both are locked.
+
+    A page released by its owner while isolated counts as moved: its callback is gone.
+
+    Source: move_to_new_page(), mm/migrate.c, 4.8; move_to_new_folio() since 5.18.
+    """
+    if not await page_movable(src):
+        await src.clear_isolated("released")
+        return 0
+    result = await call_migrate(await src.owner(), dst, src, mode)
+    if result == 0:
+        await src.set_migrated()
+    return result
+
+
+# The three calls into drivers.  Each asserts what the contract says about entry and exit.
+
+
+async def call_isolate(owner: Any, page: Page, mode: IsolateMode) -> bool:  # noqa: ANN401
+    """Call `isolate_page`."""
+    await _enter(page, owner, "isolate_page")
+    agreed = await owner.isolate_page(page, mode)
+    _leave(page, "isolate_page")
+    if not isinstance(agreed, bool):
+        raise _broken(page, "C3", f"isolate_page({page}) returned {agreed!r}, not True or False")
+    if not agreed and any(page.env.task.changes.values()):
+        changed = ", ".join(name for name, by in page.env.task.changes.items() if by)
+        raise _broken(page, "C4", f"isolate_page({page}) refused, but changed its {changed}")
+    return agreed
+
+
+async def call_migrate(owner: Any, dst: Page, src: Page, mode: MigrateMode) -> int:  # noqa: ANN401
+    """Call `migrate_page`."""
+    await _enter(src, owner, "migrate_page", dst)
+    result = await owner.migrate_page(dst, src, mode)
+    _leave(src, "migrate_page")
+    if type(result) is not int or not -4095 <= result <= 0:
+        raise _broken(src, "C3", f"migrate_page returned {result!r}, not 0 or a negative errno")
+    if result == 0 and src.is_owned:
+        raise _broken(src, "C3", f"migrate_page returned 0, but {src} is still marked movable")
+    if result == 0 and not dst.is_owned and dst.env.is_alive(owner):
+        raise _broken(dst, "R5", f"migrate_page returned 0, but {dst} is not marked movable")
+    if result == 0 and owner.keeps_contents and not src.env.task.changes.get("copies"):
+        raise _broken(src, "D1", f"migrate_page returned 0, but {src} was not copied to {dst}")
+    if result != 0 and not src.is_owned:
+        raise _broken(src, "D4", f"migrate_page returned {result}, but gave {src} up")
+    return result
+
+
+async def call_putback(owner: Any, page: Page) -> None:  # noqa: ANN401
+    """Call `putback_page`."""
+    await _enter(page, owner, "putback_page")
+    await owner.putback_page(page)
+    _leave(page, "putback_page")
+
+
+async def _enter(page: Page, owner: object, callback: Callback, *others: Page) -> None:
+    await page.enter(owner, callback, others)
+    task = page.env.task
+    task.arguments = (*others, page)
+    task.entered_with = list(task.held)
+    task.changes = {}
+
+
+def _leave(page: Page, callback: str) -> None:
+    task = page.env.task
+    task.arguments = ()
+    if task.held != task.entered_with:
+        kept = [str(lock) for lock in task.held if lock not in task.entered_with]
+        lost = [str(lock) for lock in task.entered_with if lock not in task.held]
+        what = f"still holding {', '.join(kept)}" if kept else f"without {', '.join(lost)}"
+        raise _broken(page, "L3", f"{callback}({page}) returned {what}")
+
+
+def _broken(page: Page, rule: str, text: str) -> Exception:
+    return page.env.fail(rule, text, page.name)

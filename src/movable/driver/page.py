@@ -1,0 +1,419 @@
+"""One page as a driver sees it: ``struct page``.
+
+Its fields are consecutive locations of the shared state.  Acts that need the page to be alive look
+at `LIFE`, which only the last `put` writes: so dropping other references does not disturb them, and
+touching a page after its last reference is found in every schedule where it can happen.
+"""
+
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Final, Literal
+
+from movable.driver.eras import UNMARKED
+from movable.driver.locks import may_sleep, note_order
+from movable.driver.protocol import PageType
+from movable.driver.steps import (
+    ACQUIRE,
+    ADD,
+    READ,
+    RELEASE,
+    TRIED,
+    VOID,
+    WRITE,
+    Accesses,
+    Act,
+    at,
+    operation,
+)
+from movable.mm.constants import PAGE_SIZE
+
+if TYPE_CHECKING:
+    from movable.driver.env import Env
+
+COUNT: Final = 0
+LIFE: Final = 1
+LOCK: Final = 2
+MARK: Final = 3
+OPS: Final = 4
+ISOLATED: Final = 5
+PRIVATE: Final = 6
+LRU: Final = 7
+DATA: Final = 8
+MOVED: Final = 9
+_FIELDS: Final = ("refcount", "life", "lock", "mark", "ops", "isolated", "private", "lru", "data",
+                  "moved")  # fmt: skip
+_FRESH: Final = (0, "fresh", None, UNMARKED, None, False, None, None, bytes(PAGE_SIZE), False)
+
+Callback = Literal["isolate_page", "migrate_page", "putback_page"]
+
+
+def _heap(page: "Page", field: int) -> Any:  # noqa: ANN401
+    return page.env.heap[page.at + field]
+
+
+def _is_last(page: "Page") -> bool:
+    return bool(_heap(page, COUNT) <= 1)
+
+
+def _announced(page: "Page", *args: Any) -> Accesses:  # noqa: ANN401
+    """What the entry to a callback looks at: marks of the page, life of the driver."""
+    return ((page.at + MARK, READ), (page.at + ISOLATED, READ), (page.env.alive_at, READ))
+
+
+class Page:
+    """One base page."""
+
+    __slots__ = ("at", "data", "env", "guards", "link", "name", "pfn", "steps")
+    is_spinning = False
+
+    def __init__(self, env: "Env", pfn: int, data: memoryview | None = None) -> None:
+        self.env, self.pfn, self.name = env, pfn, f"p{pfn}"
+        self.at = len(env.heap)
+        env.heap.extend(_FRESH)
+        env.labels.extend(f"{self.name}.{field}" for field in _FIELDS)
+        self.data = data
+        """The 4096 bytes, writable, where the machine has contents; None under the checker."""
+        self.link = self.at + LRU
+        self.guards: Accesses = ((self.at + ISOLATED, READ), (self.at + LIFE, READ))
+        self.steps: dict[object, Any] = {}
+
+    def __str__(self) -> str:
+        return self.name
+
+    __repr__ = __str__
+
+    @property
+    def state(self) -> "Env":
+        """The state the page is part of."""
+        return self.env
+
+    # -- references ---------------------------------------------------------------------------
+
+    @operation(at((COUNT, ADD)))
+    def get(self) -> None:
+        """Take a reference; the caller has one, or a lock that keeps one alive: ``get_page()``."""
+        if _heap(self, COUNT) <= 0:
+            raise self._fail("R2", f"takes a reference to {self}, which is free")
+        self.env.heap[self.at + COUNT] += 1
+        self._note("references", 1)
+
+    @operation(at((COUNT, ADD)), weak=at((COUNT, READ)), fails=lambda page: _heap(page, COUNT) == 0)
+    def get_unless_zero(self) -> bool:
+        """Take a reference unless the page is free: ``get_page_unless_zero()``."""
+        if _heap(self, COUNT) == 0:
+            return False
+        self.env.heap[self.at + COUNT] += 1
+        self._note("references", 1)
+        return True
+
+    @operation(
+        at((COUNT, WRITE), (LIFE, WRITE), (LOCK, READ), (MARK, READ), (ISOLATED, READ)),
+        weak=at((COUNT, WRITE)),
+        fails=lambda page: not _is_last(page),
+    )
+    def put(self) -> None:
+        """Drop a reference; the last one frees the page: ``put_page()``."""
+        if _heap(self, COUNT) <= 0:
+            rule = "R4" if _heap(self, LIFE) == "freed" else "R1"
+            raise self._fail(rule, f"drops a reference to {self}, which has none")
+        self.env.heap[self.at + COUNT] -= 1
+        self._note("references", -1)
+        if _heap(self, COUNT) == 0:
+            self._free()
+
+    @operation(at((COUNT, READ)))
+    def refcount(self) -> int:
+        """Return the number of references: ``page_count()``."""
+        return _heap(self, COUNT)  # type: ignore[no-any-return]
+
+    def _free(self) -> None:
+        if _heap(self, LOCK) is not None:
+            raise self._fail("L4", f"frees {self} while {_heap(self, LOCK)} has it locked")
+        if self.is_owned and not self.env.era.mark_is_sticky:
+            raise self._fail("M6", f"frees {self}, which is still marked movable")
+        if _heap(self, ISOLATED):
+            raise self._fail("S5", f"frees {self}, which is isolated")
+        heap, base = self.env.heap, self.at
+        heap[base + LIFE], heap[base + MARK], heap[base + OPS] = "freed", UNMARKED, None
+        self.env.page_freed(self)
+
+    # -- the page lock ------------------------------------------------------------------------
+
+    def lock(self) -> Act[None]:
+        """Wait for the page lock and take it: ``lock_page()``."""
+        self._before_lock()
+        env = self.env
+        if env.mode != VOID:
+            may_sleep(env, f"lock_page({self})")
+            if _heap(self, LOCK) is env.task:
+                raise self._fail("L6", f"locks {self} again, which it has locked already")
+            for held in env.task.held:
+                if isinstance(held, Page) and held.is_isolated:
+                    raise self._fail("C7", f"waits for {self} with isolated {held} locked")
+            note_order(env, "page lock")
+        return self._lock()
+
+    def trylock(self) -> Act[bool]:
+        """Take the page lock if nobody has it, and return whether that was so."""
+        self._before_lock()
+        return self._trylock()
+
+    def unlock(self) -> Act[None]:
+        """Release the page lock."""
+        self._before_lock()
+        if self.env.mode != VOID and _heap(self, LOCK) is not self.env.task:
+            raise self._fail("L1", f"unlocks {self}, locked by {_heap(self, LOCK) or 'nobody'}")
+        return self._unlock()
+
+    def _before_lock(self) -> None:
+        if self in self.env.task.arguments and self.env.mode != VOID:
+            raise self._fail("C2", f"uses the lock of {self} inside a callback for it")
+
+    @operation(at((LOCK, ACQUIRE), (LIFE, READ)), ready=lambda page: _heap(page, LOCK) is None)
+    def _lock(self) -> None:
+        self._take("locks")
+
+    @operation(
+        at((LOCK, TRIED), (LIFE, READ)),
+        weak=at((LOCK, READ), (LIFE, READ)),
+        fails=lambda page: _heap(page, LOCK) is not None,
+    )
+    def _trylock(self) -> bool:
+        if _heap(self, LOCK) is not None:
+            return False
+        self._take("tries to lock")
+        return True
+
+    def _take(self, what: str) -> None:
+        self._must_live(what)
+        self.env.heap[self.at + LOCK] = self.env.task
+        self.env.task.held.append(self)
+
+    @operation(at((LOCK, RELEASE)))
+    def _unlock(self) -> None:
+        self.env.heap[self.at + LOCK] = None
+        self.env.task.held.remove(self)
+
+    @operation(at((LOCK, READ)), ready=lambda page: _heap(page, LOCK) is None)
+    def wait_locked(self) -> None:
+        """Wait until nobody has the page lock: ``wait_on_page_locked()``."""
+
+    def __aenter__(self) -> Act[None]:
+        return self.lock()
+
+    def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> Act[None]:
+        return self.unlock()
+
+    # -- the movable mark ---------------------------------------------------------------------
+
+    @operation(at((MARK, READ)))
+    def has_mark(self) -> bool:
+        """Return whether the page is marked as a driver's, released or not: needs no lock."""
+        if self.env.era.mark == "mapping":
+            return _heap(self, OPS) is not None
+        return bool(_heap(self, MARK) != UNMARKED)
+
+    @operation(at((MARK, READ)))
+    def owner(self) -> Any:  # noqa: ANN401
+        """Return whose callbacks the page has, None if its owner released it; under the lock."""
+        return self.current_owner
+
+    @operation(at((MARK, WRITE), (LIFE, READ)))
+    def _set_mark(self, owner: Any) -> None:  # noqa: ANN401
+        self._must_live("marks")
+        if self.is_owned or _heap(self, MARK) != UNMARKED:
+            raise self._fail("M1", f"marks {self} movable, but it is marked already")
+        kind: PageType = getattr(owner, "page_type", PageType.DRIVER)
+        mark, known = self.env.era.mark_value(kind), self.env.registered
+        if self.env.era.known_types_only and known.get(mark) is not owner:
+            raise self._fail("M5", f"marks {self} with a type that {owner} did not register")
+        self.env.heap[self.at + MARK] = mark
+        self.env.heap[self.at + OPS] = (owner,)
+        self._note("marks", 1)
+
+    @operation(at((MARK, WRITE), (LIFE, READ)))
+    def _clear_mark(self) -> None:
+        self._must_live("unmarks")
+        if not self.is_owned:
+            raise self._fail("M1", f"clears the movable mark of {self}, which has none")
+        era = self.env.era
+        if not era.mark_is_sticky:
+            self.env.heap[self.at + MARK] = UNMARKED
+        self.env.heap[self.at + OPS] = None if era.mark == "mapcount" else ()
+        self._note("marks", -1)
+
+    def set_mark(self, owner: Any) -> Act[None]:  # noqa: ANN401
+        """Mark the page movable through `owner`; under the page lock."""
+        self._must_hold_lock("marks")
+        return self._set_mark(owner)
+
+    def clear_mark(self) -> Act[None]:
+        """Release the page from compaction: its callbacks are gone; under the page lock."""
+        self._must_hold_lock("unmarks")
+        return self._clear_mark()
+
+    @property
+    def is_owned(self) -> bool:
+        """Whether a driver has marked it and not released it, unrecorded."""
+        return bool(_heap(self, OPS))
+
+    @property
+    def current_owner(self) -> Any:  # noqa: ANN401
+        """Whose callbacks it has, unrecorded."""
+        if self.env.era.mark_is_sticky:  # The table of types answers, released or not.
+            return self.env.registered.get(_heap(self, MARK))
+        ops = _heap(self, OPS)
+        return ops[0] if ops else None
+
+    # -- isolation ----------------------------------------------------------------------------
+
+    @operation(at((ISOLATED, READ)))
+    def isolated(self) -> bool:
+        """Return whether compaction has the page isolated; under the page lock."""
+        return self.is_isolated
+
+    @property
+    def is_isolated(self) -> bool:
+        """Whether it is isolated, unrecorded."""
+        return bool(_heap(self, ISOLATED))
+
+    @operation(at((ISOLATED, WRITE), (LIFE, READ), (LRU, READ)))
+    def set_isolated(self) -> None:
+        """Mark the page isolated: compaction only, after the callback agreed."""
+        self._must_live("isolates")
+        if self.is_isolated:
+            raise self._fail("S1", f"isolates {self} a second time")
+        if self.env.task.arguments:
+            raise self._fail("S2", f"sets the isolated mark of {self} inside a callback")
+        if isinstance(_heap(self, LRU), tuple):
+            where = _heap(self, LRU).on
+            raise self._fail("S6", f"has isolated {self}, but it is still on the list {where}")
+        self.env.heap[self.at + ISOLATED] = True
+        self.env.note("isolated", self)
+
+    @operation(at((ISOLATED, WRITE)))
+    def clear_isolated(self, how: str) -> None:
+        """End the isolation: `how` is "migrated", "putback" or "released"."""
+        if not self.is_isolated:
+            raise self._fail("S3", f"ends an isolation of {self} that is over ({how})")
+        if self.env.task.arguments:
+            raise self._fail("S2", f"clears the isolated mark of {self} inside a callback")
+        self.env.heap[self.at + ISOLATED] = False
+        self.env.note(how, self)
+
+    @operation(at((ISOLATED, WRITE), (MOVED, WRITE)))
+    def set_migrated(self) -> None:
+        """End the isolation of a source page: from here on its contents are elsewhere."""
+        self.env.heap[self.at + ISOLATED] = False
+        self.env.heap[self.at + MOVED] = True
+        self.env.note("migrated", self)
+
+    def check_list_access(self, what: str) -> None:
+        """Assert that the calling thread may use ``page->lru``: it is compaction's if isolated."""
+        self._must_live(what + " of")
+        if self.is_isolated and self not in self.env.task.arguments:
+            raise self._fail("S7", f"does {what} with {self}, which is isolated")
+        self._note("lists", 1)
+
+    # -- contents -----------------------------------------------------------------------------
+
+    @property
+    def private(self) -> Any:  # noqa: ANN401
+        """``page->private``: the driver's; reading and assigning it is recorded."""
+        if self.env.plain is not None:
+            self.env.plain.append((self.at + PRIVATE, False))
+        return _heap(self, PRIVATE)
+
+    @private.setter
+    def private(self, value: Any) -> None:  # noqa: ANN401
+        if self.env.plain is not None:
+            self.env.plain.append((self.at + PRIVATE, True))
+        self.env.heap[self.at + PRIVATE] = value
+
+    @operation(at((DATA, READ), (LIFE, READ), (MOVED, READ)))
+    def read(self, offset: int, length: int) -> bytes:
+        """Return `length` bytes at `offset`."""
+        return bytes(self._contents("reads")[offset : offset + length])
+
+    @operation(at((DATA, WRITE), (LIFE, READ), (MOVED, READ)))
+    def write(self, offset: int, data: bytes) -> None:
+        """Write `data` at `offset`."""
+        was = self._contents("writes")
+        if self.data is not None:
+            self.data[offset : offset + len(data)] = data
+        else:
+            changed = bytes(was[:offset]) + data + bytes(was[offset + len(data) :])
+            self.env.heap[self.at + DATA] = changed
+
+    async def copy_from(self, src: "Page") -> None:
+        """Copy all bytes of `src`: ``copy_highpage()``, a read and a write."""
+        if self.data is not None and src.data is not None:
+            self.data[:] = src.data
+            self._note("copies", 1)
+        else:
+            await self._store(await src.read(0, PAGE_SIZE))
+
+    async def copy_folio_from(self, src: "Page") -> None:
+        """Copy like `copy_from`, with a chance to sleep, as large folios need."""
+        may_sleep(self.env, f"a copy of {src}")
+        await self.copy_from(src)
+
+    @operation(at((DATA, WRITE), (LIFE, READ)))
+    def _store(self, data: bytes) -> None:
+        self._must_live("copies to")
+        self.env.heap[self.at + DATA] = data
+        self._note("copies", 1)
+
+    def _contents(self, what: str) -> memoryview | bytes:
+        if _heap(self, MOVED):
+            raise self._fail("D6", f"{what} {self}, whose contents were migrated elsewhere")
+        if _heap(self, LIFE) == "freed":
+            raise self._fail("D3", f"{what} {self}, which is free")
+        return self.data if self.data is not None else _heap(self, DATA)
+
+    # -- rules --------------------------------------------------------------------------------
+
+    def enter(
+        self, owner: object, callback: Callback, others: tuple["Page", ...] = ()
+    ) -> Act[None]:
+        """Begin a callback of `owner`: asserts what compaction owes and the driver relies on."""
+        env = self.env
+        if env.mode != VOID:
+            for page in (self, *others):
+                if _heap(page, LOCK) is not env.task:
+                    raise self._fail("L2", f"calls {callback} without the lock of {page}")
+        return self._enter(owner, callback)
+
+    @operation(_announced)
+    def _enter(self, owner: object, callback: Callback) -> None:
+        env = self.env
+        if not env.is_alive(owner):
+            raise self._fail("M7", f"calls {callback} for {self} of a driver that was torn down")
+        if self.current_owner is not owner:
+            raise self._fail("M2", f"calls {callback} for {self}, which is not movable by it")
+        wanted = callback != "isolate_page"
+        if self.is_isolated != wanted and (wanted or env.era.has_isolated_mark):
+            rule, state = ("S3", "not isolated") if wanted else ("S1", "isolated already")
+            raise self._fail(rule, f"calls {callback} for {self}, which is {state}")
+
+    def _must_live(self, what: str) -> None:
+        if _heap(self, LIFE) == "freed":
+            raise self._fail("R6", f"{what} {self}, which is free")
+
+    def _must_hold_lock(self, what: str) -> None:
+        if self.env.mode != VOID and _heap(self, LOCK) is not self.env.task:
+            raise self._fail("M1", f"{what} {self} without its page lock")
+
+    def _note(self, what: str, amount: int) -> None:
+        task = self.env.task
+        if task.arguments and self is task.arguments[-1]:
+            task.changes[what] = task.changes.get(what, 0) + amount
+        elif what == "copies" and task.arguments:
+            task.changes[what] = 1
+
+    def _fail(self, rule: str, text: str) -> Exception:
+        return self.env.fail(rule, f"{self.env.task} {text}", self.name)

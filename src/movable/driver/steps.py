@@ -1,0 +1,239 @@
+"""Steps: what an awaited primitive tells whoever runs the coroutine, and the state they act on.
+
+A primitive of `shared` or `page` is one step.  Awaiting it hands a `Step` to the runner, which may
+run other threads first; when it decides that the step happens, it calls `act` and sends the result
+back.  What lies between two steps is atomic.  So a driver is ordinary code, `run()` can execute it
+alone, and the checker can interleave it.
+
+All state that threads share lives in one flat list, `State.heap`: starting over is one slice
+assignment, and a state of the whole program is one tuple.  A *location* is an index of that list.
+
+An access is a pair (location, kind).  Two accesses of one location commute if both are `READ` or
+both are `ADD` (two references taken, in either order).  A step that turned out to change nothing, a
+failed trylock for one, counts as the weaker access.
+"""
+
+from collections.abc import Awaitable, Callable, Generator
+from typing import Any, Concatenate, Final, Generic, ParamSpec, Protocol, TypeVar, cast
+
+from movable.driver.contract import ContractViolation
+
+T = TypeVar("T")
+P = ParamSpec("P")
+
+READ: Final = 0
+ADD: Final = 1
+WRITE: Final = 2
+ACQUIRE: Final = 3
+"""A lock was waited for and taken."""
+TRIED: Final = 4
+"""A lock was taken without waiting."""
+RELEASE: Final = 5
+KIND_NAMES: Final = ("read", "add", "write", "acquire", "trylock", "release")
+
+Access = tuple[int, int]
+Accesses = tuple[Access, ...]
+
+INTERLEAVED: Final = 0
+ALONE: Final = 1
+VOID: Final = 2
+"""The run is over: what is still unwinding must change nothing."""
+
+
+class Step(Generic[T]):
+    """One act on shared state, announced before it happens."""
+
+    __slots__ = ("accesses", "act", "fails", "nr_options", "owner", "ready", "verb", "weak")
+
+    def __init__(self, verb: str, owner: object, accesses: Accesses, act: Callable[[], T]) -> None:
+        self.verb, self.owner, self.accesses, self.act = verb, owner, accesses, act
+        self.ready: Callable[[], bool] | None = None
+        """Whether the step can happen now; None if it always can."""
+        self.weak: Accesses = accesses
+        self.fails: Callable[[], bool] | None = None
+        """Whether the step, done now, would only access `weak`."""
+        self.nr_options = 1
+        """How many ways it can go; the runner says which in `State.option`."""
+
+    def __await__(self) -> Generator["Step[T]", T, T]:
+        return (yield self)
+
+    def __repr__(self) -> str:
+        return f"<{self.owner}.{self.verb}>"
+
+
+class Done(Generic[T]):
+    """A primitive that has happened already: awaiting it gives its value at once."""
+
+    __slots__ = ("value",)
+
+    def __init__(self, value: T) -> None:
+        self.value = value
+
+    def __await__(self) -> Generator[Any, Any, T]:
+        return cast("Generator[Any, Any, T]", self)
+
+    def __iter__(self) -> "Done[T]":
+        return self
+
+    def __next__(self) -> "Step[T]":
+        raise StopIteration(self.value)
+
+
+Act = Awaitable[T]
+"""What a primitive returns, a `Step` or `Done`: await it."""
+
+
+class Task:
+    """One thread of execution: what it holds and where it is."""
+
+    __slots__ = ("arguments", "changes", "entered_with", "held", "index", "name", "nr_spinlocks")
+
+    def __init__(self, index: int, name: str) -> None:
+        self.index, self.name = index, name
+        self.held: list[Any] = []
+        """Locks held, in the order taken."""
+        self.nr_spinlocks = 0
+        self.arguments: tuple[Any, ...] = ()
+        """The pages of the callback it is in; none outside of callbacks."""
+        self.entered_with: list[Any] = []
+        self.changes: dict[str, int] = {}
+        """What this thread did to a callback's page, net, since it was entered."""
+
+    def reset(self) -> None:
+        """Forget everything but the name."""
+        self.held.clear()
+        self.nr_spinlocks = 0
+        self.arguments = ()
+        self.entered_with = []
+        self.changes = {}
+
+    def __repr__(self) -> str:
+        return self.name
+
+
+class State:
+    """What the threads of one program share."""
+
+    def __init__(self, *, mode: int) -> None:
+        self.heap: list[Any] = []
+        self.labels: list[str] = []
+        self.mode = mode
+        self.task = Task(0, "main")
+        self.option = 0
+        self.plain: list[tuple[int, bool]] | None = None
+        """Plain accesses since it was last cleared, for the race detector; None: not recorded."""
+        self.violation: ContractViolation | None = None
+        self.edges: dict[tuple[str, str], object] | None = None
+        """Lock classes taken (second) while holding (first); None: not recorded."""
+        self.reading_rules = False
+
+    def new(self, value: object, label: str) -> int:
+        """Add a location that holds `value`, and return it."""
+        self.heap.append(value)
+        self.labels.append(label)
+        return len(self.heap) - 1
+
+    def fail(self, rule: str, text: str, page: str = "") -> ContractViolation:
+        """Return the violation to raise, after noting it: a driver's handlers cannot hide it."""
+        violation = ContractViolation(rule, text, page)
+        if self.mode != VOID:
+            if self.violation is None:
+                self.violation = violation
+            if self.mode == INTERLEAVED:
+                self.mode = VOID
+        return violation
+
+    def settle(self) -> None:
+        """Run queued work: only a program that runs alone has a reason to."""
+
+
+class Shared(Protocol):
+    """What `operation` needs of an object whose methods are steps."""
+
+    @property
+    def state(self) -> State:
+        """The state the object is part of."""
+
+    @property
+    def at(self) -> int:
+        """Its first location."""
+
+    @property
+    def steps(self) -> dict[object, Any]:
+        """Steps made so far: they are made once and used in every run."""
+
+
+S = TypeVar("S", bound=Shared)
+
+
+Describe = Callable[..., Accesses]
+"""Says which locations a step accesses, given its object and arguments."""
+
+
+def at(*offsets_and_kinds: tuple[int, int]) -> Describe:
+    """Describe accesses by (offset from the object's first location, kind)."""
+
+    def describe(owner: Any, *args: Any) -> Accesses:  # noqa: ANN401
+        base = owner.at
+        return tuple((base + offset, kind) for offset, kind in offsets_and_kinds)
+
+    return describe
+
+
+def operation(
+    accesses: Describe,
+    *,
+    weak: Describe | None = None,
+    fails: Callable[..., bool] | None = None,
+    ready: Callable[..., bool] | None = None,
+    nr_options: int = 1,
+) -> Callable[[Callable[Concatenate[S, P], T]], Callable[Concatenate[S, P], Act[T]]]:
+    """Make a method one step.
+
+    Args:
+        accesses: what it accesses.
+        weak: what it accesses when `fails` says that it changes nothing.
+        fails: the same arguments as the method; looked at just before it happens.
+        ready: the same arguments; while it is false the step waits.
+        nr_options: how many ways it can go.
+    """
+
+    def decorate(body: Callable[..., T]) -> Callable[..., Act[T]]:
+        verb = body.__name__
+
+        def make(owner: Any, args: tuple[Any, ...]) -> Step[T]:  # noqa: ANN401
+            step = Step(verb, owner, accesses(owner, *args), lambda: body(owner, *args))
+            if weak is not None and fails is not None:
+                step.weak = weak(owner, *args)
+                step.fails = lambda: fails(owner, *args)
+            if ready is not None:
+                step.ready = lambda: ready(owner, *args)
+            step.nr_options = nr_options
+            return step
+
+        def call(owner: Any, *args: Any) -> Act[T]:  # noqa: ANN401
+            mode = owner.state.mode
+            if mode == INTERLEAVED:
+                key = (verb, args) if args else verb
+                step = owner.steps.get(key)
+                if step is None:
+                    step = owner.steps[key] = make(owner, args)
+                return cast("Act[T]", step)
+            if mode == VOID:
+                return Done(cast("T", None))
+            if ready is not None and not ready(owner, *args):
+                _settle(owner, verb, lambda: ready(owner, *args))
+            return Done(body(owner, *args))
+
+        call.__name__, call.__doc__ = verb, body.__doc__
+        return call
+
+    return decorate
+
+
+def _settle(owner: Shared, verb: str, ready: Callable[[], bool]) -> None:
+    owner.state.settle()
+    if not ready():
+        text = f"{verb}({owner}) waits for ever: nothing else runs that could end the wait"
+        raise owner.state.fail("L7", text)
