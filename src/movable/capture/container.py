@@ -75,6 +75,22 @@ def save_snapshot(snapshot: Snapshot, path: Path, *, force: bool = False) -> int
     return _replace(path, lambda file: _write(snapshot, file), force=force)
 
 
+def check_target(path: Path, *, force: bool) -> None:
+    """Refuse a name that is taken, before any work is done.
+
+    Raises:
+        SnapshotError: there is a file of that name, and `force` was not given; or a directory.
+    """
+    if path.is_dir():
+        raise SnapshotError(f"{path}: is a directory; name a file")
+    if path.exists() and not force:
+        raise _exists(path)
+
+
+def _exists(path: Path) -> SnapshotError:
+    return SnapshotError(f"{path}: exists already; choose another name, or say --force")
+
+
 def _write(snapshot: Snapshot, file: BinaryIO) -> None:
     columns = {
         name: words
@@ -137,6 +153,11 @@ def _coded(columns: list[Words], level: int) -> Iterator[_Segment]:
         yield from pool.map(code, starts)
 
 
+def compressed_bytes(columns: list[Words]) -> int:
+    """Return how large page columns become in a file of a large machine."""
+    return sum(len(part.entries) + len(part.codes) for part in _coded(columns, _FAST_LEVEL))
+
+
 def _code(columns: list[Words], level: int) -> _Segment:
     entries, codes = encode(columns)
     nr_planes = max(1, -(-(len(entries[0]) - 1).bit_length() // 8))
@@ -157,8 +178,7 @@ def _code(columns: list[Words], level: int) -> _Segment:
 
 def _replace(path: Path, write: Callable[[BinaryIO], None], *, force: bool) -> int:
     """Write a file under another name, and give it `path`'s only when it is safely on disk."""
-    if path.exists() and not force:
-        raise SnapshotError(f"{path}: exists already; choose another name, or say --force")
+    check_target(path, force=force)
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
         with temporary.open("xb") as file:
@@ -174,9 +194,7 @@ def _replace(path: Path, write: Callable[[BinaryIO], None], *, force: bool) -> i
     except PermissionError as error:
         raise PrivilegeError(str(path.parent), "write permission") from error
     except FileExistsError:
-        raise SnapshotError(
-            f"{path}: exists already; choose another name, or say --force"
-        ) from None
+        raise _exists(path) from None
     except OSError as error:
         reason = error.strerror or str(error)
         raise SnapshotError(f"{path}: not written: {reason}; nothing was left behind") from error

@@ -127,7 +127,7 @@ def read_page_files(descriptors: list[int], columns: list[Words]) -> list[int]:
             for i, descriptor in enumerate(descriptors):
                 part = views[i][start * WORD_BYTES : (start + CHUNK_PAGES) * WORD_BYTES]
                 try:
-                    nr_words = _read_chunk(descriptor, part, start * WORD_BYTES) // WORD_BYTES
+                    nr_words = read_chunk(descriptor, part, start * WORD_BYTES) // WORD_BYTES
                 except OSError as error:
                     errors.append(error)
                     return
@@ -144,7 +144,7 @@ def read_page_files(descriptors: list[int], columns: list[Words]) -> list[int]:
     return ends
 
 
-def _read_chunk(descriptor: int, view: memoryview, offset: int) -> int:
+def read_chunk(descriptor: int, view: memoryview, offset: int) -> int:
     """Fill `view` from `offset`, and return how many bytes there were before the file's end."""
     nr_done = 0
     while nr_done < len(view):
@@ -166,8 +166,8 @@ def _open_page_files(root: Path, raw: RawFiles, stack: ExitStack) -> dict[str, i
             raise PrivilegeError(str(path), "root, or CAP_DAC_READ_SEARCH") from error
         except OSError as error:
             if not files:  # Without kpageflags the others are of no use.
-                raise CaptureError(f"no {path}: {_reason(source, error)}") from error
-            raw.missing.append(Missing(source.name, _reason(source, error)))
+                raise CaptureError(f"no {path}: {reason_of(source, error)}") from error
+            raw.missing.append(Missing(source.name, reason_of(source, error)))
             continue
         stack.callback(os.close, descriptor)
         check_size(os.fstat(descriptor).st_size, str(path))  # 0 in /proc; recorded ones have one.
@@ -175,7 +175,8 @@ def _open_page_files(root: Path, raw: RawFiles, stack: ExitStack) -> dict[str, i
     return files
 
 
-def _reason(source: Source, error: OSError) -> str:
+def reason_of(source: Source, error: OSError) -> str:
+    """Return why `source` could not be read, in words for the user."""
     if isinstance(error, PermissionError):
         return f"takes {source.privilege or 'root'}"
     if error.errno in (errno.ENOENT, errno.ENOTDIR):
@@ -188,8 +189,9 @@ def _read_source(root: Path, source: Source, raw: RawFiles, *, suffix: str = "")
         try:
             raw.texts[source.name + suffix] = read_small(root / source.path)
         except (OSError, CaptureError) as error:
-            reason = _reason(source, error) if isinstance(error, OSError) else str(error)
-            raw.missing.append(Missing(source.name + suffix, reason))
+            if source.expected:
+                reason = reason_of(source, error) if isinstance(error, OSError) else str(error)
+                raw.missing.append(Missing(source.name + suffix, reason))
         return
     for path in matches(root, source):
         try:
