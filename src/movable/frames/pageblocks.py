@@ -14,55 +14,33 @@ nothing but a zone of one type is certain there.
 from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import IntEnum
+from itertools import combinations
 from typing import Final, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from movable.compiled.blockfit import count_pageblock_pages, improve_labels, search_labels
+from movable.compiled.blockfit import improve_labels, search_labels
 from movable.errors import UnsupportedKernelError
+from movable.frames.evidence import Contents, Others, count_contents, type_gains
 from movable.mm.constants import (
     MAX_PAGE_ORDER,
-    MIGRATE_CMA,
     MIGRATE_HIGHATOMIC,
-    MIGRATE_ISOLATE,
     MIGRATE_MOVABLE,
-    MIGRATE_RECLAIMABLE,
-    MIGRATE_TYPES,
     MIGRATE_UNMOVABLE,
     NR_PAGE_ORDERS,
     PAGEBLOCK_NR_PAGES,
     PAGEBLOCK_ORDER,
-    SECTION_NR_PAGES,
 )
-from movable.mm.kinds import KIND_MASK, NR_KINDS, PageKind
+from movable.mm.kinds import PageKind
 from movable.mm.pagetypeinfo import CAPPED
 from movable.mm.rules import choose_rules
 from movable.mm.snapshot import Snapshot
 from movable.mm.zoneinfo import ZoneInfo, ZoneKey
 
-_LRU_KINDS: Final = (
-    PageKind.ANON,
-    PageKind.ANON_MLOCKED,
-    PageKind.SWAPCACHE,
-    PageKind.FILE,
-    PageKind.FILE_DIRTY,
-    PageKind.FILE_WRITEBACK,
-    PageKind.FILE_UNEVICTABLE,
-    PageKind.FILE_STUCK,
-    PageKind.SHMEM,
-    PageKind.SHMEM_UNEVICTABLE,
-    PageKind.BLOCKDEV,
-    PageKind.KSM,
-    PageKind.HUGETLB,
-    PageKind.BALLOON,
-    PageKind.ZSMALLOC,
-    PageKind.DRIVER,
-    PageKind.PINNED,
-)
-_BOOT_TYPE_GAIN: Final = 6.0
 _SIMILAR_GAIN: Final = 1.5
 """Two labellings whose evidence differs by less (a factor of 4.5 in odds) are as good."""
+_MAX_ROUNDS: Final = 8
 _MAX_NODES: Final = 2_000_000
 _MAX_GAIN_TABLE: Final = 4_000_000
 _NR_SWAP_TRIALS: Final = 8_000_000
@@ -90,20 +68,6 @@ class Pageblocks:
 
     types: NDArray[np.uint8]
     confidence: NDArray[np.uint8]
-
-
-class _Contents(NamedTuple):
-    """What lies in each pageblock: pages by kind, free blocks by order, and its first page."""
-
-    nr_kinds: NDArray[np.int32]
-    nr_free: NDArray[np.int32]
-    first_kinds: NDArray[np.uint8]
-
-    def of(self, pageblocks: NDArray[np.int64]) -> "_Contents":
-        """Return the contents of some pageblocks only."""
-        return _Contents(
-            self.nr_kinds[pageblocks], self.nr_free[pageblocks], self.first_kinds[pageblocks]
-        )
 
 
 class _Items(NamedTuple):
@@ -142,7 +106,7 @@ def infer_pageblock_types(
         has_hygiene: free blocks are on their pageblock's list (`LinuxRules.freelist_hygiene`);
             by default as the snapshot's release says.
     """
-    contents = _count(kinds, orders)
+    contents = count_contents(kinds, orders)
     types = np.full(len(contents.nr_free), MIGRATE_UNMOVABLE, dtype=np.uint8)
     confidence = np.full(len(types), Confidence.CERTAIN, dtype=np.uint8)
     if has_hygiene is None:
@@ -152,14 +116,15 @@ def infer_pageblock_types(
         if zone.name == "Movable":
             types[pageblocks] = MIGRATE_MOVABLE
             continue
-        kinds_of_zone = contents.of(pageblocks)
-        gains = _evidence(snapshot, zone, pageblocks, kinds_of_zone)
+        contents_here = contents.of(pageblocks)
         rows = _rows(snapshot, zone.key)
+        others = _others(contents_here, rows)
+        gains = type_gains(snapshot, zone, pageblocks, contents_here, others)
         if rows is None:
             types[pageblocks] = gains[:, :MIGRATE_HIGHATOMIC].argmax(axis=1)
             confidence[pageblocks] = Confidence.UNKNOWN
             continue
-        fitted = _fit_zone(pageblocks, kinds_of_zone, gains, rows, has_hygiene=has_hygiene)
+        fitted = _fit_zone(pageblocks, contents_here, gains, rows, has_hygiene=has_hygiene)
         types[pageblocks], confidence[pageblocks] = fitted
     return Pageblocks(types, confidence)
 
@@ -169,14 +134,6 @@ def _has_hygiene(release: str) -> bool:
         return choose_rules(release).rules.freelist_hygiene
     except UnsupportedKernelError:
         return False
-
-
-def _count(kinds: NDArray[np.uint8], orders: NDArray[np.uint8]) -> _Contents:
-    nr_pageblocks = -(-len(kinds) // PAGEBLOCK_NR_PAGES)
-    nr_kinds = np.zeros((nr_pageblocks, NR_KINDS), dtype=np.int32)
-    nr_free = np.zeros((nr_pageblocks, NR_PAGE_ORDERS), dtype=np.int32)
-    count_pageblock_pages(kinds, np.minimum(orders, MAX_PAGE_ORDER), nr_kinds, nr_free)
-    return _Contents(nr_kinds, nr_free, kinds[::PAGEBLOCK_NR_PAGES] & np.uint8(KIND_MASK))
 
 
 def _pageblocks_of(zone: ZoneInfo, nr_pageblocks: int) -> NDArray[np.int64]:
@@ -205,89 +162,20 @@ def _rows(snapshot: Snapshot, key: ZoneKey) -> dict[int, NDArray[np.int64]] | No
     return rows or None
 
 
-# ---- What the pages in a block say of its type ---------------------------------------------------
-
-
-def _evidence(
-    snapshot: Snapshot, zone: ZoneInfo, pageblocks: NDArray[np.int64], contents: _Contents
-) -> NDArray[np.float64]:
-    """Return how well each type suits each pageblock: (pageblocks, MIGRATE_TYPES), log odds.
-
-    User pages speak for Movable, kernel pages against it, slab pages alone for Reclaimable.  Pages
-    without flags count less where so many are on per-CPU lists, or zsmalloc's.
-    """
-    nr_kinds = contents.nr_kinds
-    nr_lru = nr_kinds[:, _LRU_KINDS].sum(axis=1)
-    nr_flagless = nr_kinds[:, PageKind.KERNEL] + 0.0
-    nr_suspect = nr_flagless[nr_lru > 0].sum()
-    nr_not_kernel = zone.nr_pcp + zone.counters.get("nr_zspages", 0)
-    nr_flagless[nr_lru > 0] *= 1 - min(1.0, nr_not_kernel / max(nr_suspect, 1))
-    nr_slab = nr_kinds[:, PageKind.SLAB]
-    nr_other = nr_kinds[:, PageKind.PGTABLE] + nr_kinds[:, PageKind.COMPOUND] + nr_flagless
-    gains = np.zeros((len(pageblocks), MIGRATE_TYPES))
-    gains[:, MIGRATE_MOVABLE] = np.log1p(nr_lru) - np.log1p(nr_slab + nr_other)
-    gains[:, MIGRATE_RECLAIMABLE] = -1 + np.log1p(nr_slab) - np.log1p(0.3 * nr_slab + 3 * nr_other)
-    gains[:, MIGRATE_MOVABLE] += _boot_type_gain(snapshot, zone, pageblocks, contents, gains)
-    gains[:, MIGRATE_HIGHATOMIC] = -3
-    gains[:, MIGRATE_CMA] = gains[:, MIGRATE_MOVABLE] - 0.5
-    gains[:, MIGRATE_ISOLATE] = gains[:, MIGRATE_MOVABLE] - 0.5
-    return gains
-
-
-def _boot_type_gain(
-    snapshot: Snapshot,
-    zone: ZoneInfo,
-    pageblocks: NDArray[np.int64],
-    contents: _Contents,
-    gains: NDArray[np.float64],
-) -> NDArray[np.float64]:
-    """Return what booting says for Movable, against any other type.
-
-    Every pageblock is set to Movable at boot, but where Linux initialises page records late (all
-    of a node's last zone but its first sections), it does so only for blocks whose first page is
-    free: one that begins with reserved memory stays at 0, Unmovable.  Whether this kernel does it
-    is told by the number of pageblocks that are not Movable.
-
-    Source: defer_init(), deferred_free_pages(), mm/mm_init.c, v6.12.
-    """
-    is_reserved = contents.first_kinds == PageKind.RESERVED
-    share = contents.nr_kinds[:, PageKind.RESERVED] / PAGEBLOCK_NR_PAGES
-    gain = np.where(is_reserved, _BOOT_TYPE_GAIN * (0.3 + 0.7 * share), 0.0)
-    is_late = pageblocks >= _first_deferred_pageblock(snapshot, zone, contents)
-    deferred = np.where(is_late, -gain, gain)
-    rows = _rows(snapshot, zone.key)
+def _others(contents: Contents, rows: Mapping[int, NDArray[np.int64]] | None) -> Others | None:
+    """Return which pageblocks have no more free blocks than some type that is not Movable."""
     if rows is None:
-        return gain
-    nr_other = sum(int(row[-1]) for t, row in rows.items() if t != MIGRATE_MOVABLE)
-    scores = [_best_score(gains, boot, nr_other) for boot in (gain, deferred)]
-    return deferred if scores[1] > scores[0] else gain
-
-
-def _first_deferred_pageblock(snapshot: Snapshot, zone: ZoneInfo, contents: _Contents) -> int:
-    """Return where late initialisation would begin: after the last zone's first full section."""
-    assert zone.start_pfn is not None
-    ends = [other.end_pfn for other in snapshot.populated_zones if other.nid == zone.nid]
-    if zone.end_pfn < max(ends):
-        return int(np.iinfo(np.int64).max)
-    start_pfn = zone.start_pfn + SECTION_NR_PAGES
-    return -(-start_pfn // SECTION_NR_PAGES) * (SECTION_NR_PAGES >> PAGEBLOCK_ORDER)
-
-
-def _best_score(gains: NDArray[np.float64], boot: NDArray[np.float64], nr_other: int) -> float:
-    """Return how well the best `nr_other` blocks suit not being Movable, and the rest being so."""
-    # Centred, so that a wrong boot type costs as much as a right one gives.
-    movable = gains[:, MIGRATE_MOVABLE] + boot / 2
-    others = np.maximum(gains[:, MIGRATE_UNMOVABLE], gains[:, MIGRATE_RECLAIMABLE]) - boot / 2
-    margins = np.sort(others - movable)[::-1]
-    return float(movable.sum() + margins[:nr_other].sum())
-
-
-# ---- Labels that fit the counts ------------------------------------------------------------------
+        return None
+    others = [row for migratetype, row in rows.items() if migratetype != MIGRATE_MOVABLE]
+    is_possible = np.zeros(len(contents.nr_free), dtype=np.bool_)
+    for row in others:
+        is_possible |= np.all(contents.nr_free <= row[:-1], axis=1)
+    return Others(sum(int(row[-1]) for row in others), is_possible)
 
 
 def _fit_zone(
     pageblocks: NDArray[np.int64],
-    contents: _Contents,
+    contents: Contents,
     gains: NDArray[np.float64],
     rows: Mapping[int, NDArray[np.int64]],
     *,
@@ -314,7 +202,7 @@ def _fit_zone(
 
 def _items(
     pageblocks: NDArray[np.int64],
-    contents: _Contents,
+    contents: Contents,
     gains: NDArray[np.float64],
     is_here: NDArray[np.bool_],
 ) -> tuple[_Items, NDArray[np.int64]]:
@@ -462,16 +350,24 @@ def _spread_labels(
 
 
 def _assign(gains: NDArray[np.float64], counts: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Return a label for each member of one class, `counts` of each minor type."""
-    labels = np.full(len(gains), gains.shape[1] - 1, dtype=np.int64)
-    is_left = np.ones(len(gains), dtype=np.bool_)
-    for label in np.argsort(counts):  # The rarest type chooses first.
-        wanted = np.flatnonzero(is_left)
-        others = np.delete(gains[wanted], label, axis=1).max(axis=1)
-        order = np.argsort(others - gains[wanted, label], kind="stable")
-        chosen = wanted[order[: counts[label]]]
-        labels[chosen] = label
-        is_left[chosen] = False
+    """Return a label for each member of one class, `counts` of each minor type.
+
+    Any two types share out their members in the best way, in turn, until nothing changes.
+    """
+    nr_types = gains.shape[1]
+    labels = np.full(len(gains), nr_types - 1, dtype=np.int64)
+    labels[: counts.sum()] = np.repeat(np.arange(nr_types - 1), counts)
+    pairs = list(combinations(range(nr_types), 2))
+    for _ in range(_MAX_ROUNDS):
+        before = labels.copy()
+        for one, two in pairs:
+            members = np.flatnonzero((labels == one) | (labels == two))
+            order = np.argsort(gains[members, two] - gains[members, one], kind="stable")
+            nr_one = int((labels[members] == one).sum())
+            labels[members[order[:nr_one]]] = one
+            labels[members[order[nr_one:]]] = two
+        if np.array_equal(labels, before):
+            break
     return labels
 
 
