@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from movable.cli.output import Output
-    from movable.mm.snapshot import Snapshot
+    from movable.frames.frames import Frames
+    from movable.report.lines import Paint
 
 
 def add_snapshot(parser: argparse.ArgumentParser) -> None:
@@ -30,9 +31,20 @@ def add_rules(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def load(path: Path | None, output: "Output") -> "Snapshot":
-    """Open SNAPSHOT, or read this machine where it was not given."""
-    from movable.capture.files import open_snapshot  # Here: it imports NumPy.
+def load(path: Path | None, output: "Output", *, rules: str | None = None) -> "Frames":
+    """Read SNAPSHOT, or this machine where it was not given, and tell what each page is."""
+    with output.progress("reading this machine" if path is None else f"reading {path}") as progress:
+        from movable.capture.files import open_snapshot  # Here, as it takes NumPy.
 
-    with output.progress("reading this machine" if path is None else f"reading {path}"):
-        return open_snapshot(path)
+        snapshot = open_snapshot(path)
+        progress("telling what each page is (the first time, this compiles)")
+        from movable.frames.frames import frames_of
+
+        return frames_of(snapshot, rules=rules)
+
+
+def paint_for(output: "Output") -> "Paint":
+    """Return colours if the terminal is to have them."""
+    from movable.report.lines import Paint
+
+    return Paint(output.has_color)

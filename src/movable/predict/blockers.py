@@ -149,9 +149,7 @@ def blockers_of(frames: Frames, kinds: NDArray[np.uint8] | None = None) -> Block
 
 def _empty_count() -> _Count:
     pages, blocks, alone, pages_alone = np.zeros((4, _NR_CODES), dtype=np.int64)
-    return _Count(
-        nr_pages=pages, nr_pageblocks=blocks, nr_alone=alone, nr_pages_alone=pages_alone
-    )
+    return _Count(nr_pages=pages, nr_pageblocks=blocks, nr_alone=alone, nr_pages_alone=pages_alone)
 
 
 def _add(total: _Count, count: _Count) -> None:
@@ -192,9 +190,12 @@ def _whole_pageblocks(zone: ZoneInfo, nr_pfns: int) -> Iterator[tuple[int, int]]
     assert zone.start_pfn is not None
     first = -(-zone.start_pfn // PAGEBLOCK_NR_PAGES)
     end = min(zone.end_pfn, nr_pfns) // PAGEBLOCK_NR_PAGES
-    for start in range(first, end, CHUNK_NR_PAGEBLOCKS):
-        stop = min(end, start + CHUNK_NR_PAGEBLOCKS)
+    start = first
+    while start < end:
+        # Aligned, so that no huge page, however large, lies in two chunks.
+        stop = min(end, (start // CHUNK_NR_PAGEBLOCKS + 1) * CHUNK_NR_PAGEBLOCKS)
         yield start * PAGEBLOCK_NR_PAGES, stop * PAGEBLOCK_NR_PAGES
+        start = stop
 
 
 def _count_chunk(

@@ -108,8 +108,8 @@ def _compact_now(forecast: Forecast, blockers: Blockers) -> str:
     if gain > 0:
         moved_mib = totals.nr_migrated * PAGE_SIZE >> 20
         return (
-            f"`echo 1 > /proc/sys/vm/compact_memory` would add {counted(gain, 'huge page')}, at the "
-            f"price of moving {counted(totals.nr_migrated, 'page')} ({moved_mib} MiB)."
+            f"`echo 1 > /proc/sys/vm/compact_memory` would add {counted(gain, 'huge page')}, at "
+            f"the price of moving {counted(totals.nr_migrated, 'page')} ({moved_mib} MiB)."
         )
     if blockers.nr_huge_room == 0:
         return (

@@ -2,7 +2,6 @@
 
 import re
 from collections.abc import Mapping
-from typing import Final
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup, escape
@@ -14,7 +13,6 @@ from movable.frames.survey import count_kinds
 from movable.mm.constants import (
     MIGRATETYPE_NAMES,
     NR_PAGE_ORDERS,
-    PAGE_SIZE,
     PAGEBLOCK_NR_PAGES,
     PAGEBLOCK_ORDER,
 )
@@ -22,11 +20,11 @@ from movable.mm.kinds import PageKind
 from movable.predict.blockers import Blockers
 from movable.predict.forecast import Forecast
 from movable.predict.summary import Summary
+from movable.report.answers import CONFIDENCE_WORDS
 from movable.report.chart import OrderChart, order_chart
 from movable.report.pagemap import PageMap, embedded, page_map
 from movable.report.palette import GROUPS, LOOKS, rgb
-
-_BYTE_UNITS: Final = ("KiB", "MiB", "GiB", "TiB")
+from movable.report.units import memory_text
 
 
 def render_html(summary: Summary) -> str:
@@ -81,16 +79,6 @@ def _backquoted(sentence: str) -> Markup:
     return Markup(html)  # Escaped in the line above.
 
 
-def memory_text(nr_pages: int) -> str:
-    """Return an amount of memory in its natural unit: ``512 MiB``, ``24.0 GiB``."""
-    value, unit = nr_pages * PAGE_SIZE / 1024, _BYTE_UNITS[0]
-    for unit in _BYTE_UNITS:
-        if value < 1024 or unit == _BYTE_UNITS[-1]:
-            break
-        value /= 1024
-    return f"{value:.0f} {unit}" if unit in ("KiB", "MiB") else f"{value:.1f} {unit}"
-
-
 def _map_values(picture: PageMap) -> dict[str, object]:
     order = picture.unit_order
     return {
@@ -113,20 +101,12 @@ def _map_values(picture: PageMap) -> dict[str, object]:
             ],
             "kinds": [{"id": int(kind), **_look(kind)} for kind in PageKind],
             "types": MIGRATETYPE_NAMES,
-            "confidence": [_CONFIDENCE[level] for level in Confidence],
+            "confidence": [CONFIDENCE_WORDS[level] for level in Confidence],
         },
         "units_before": embedded(picture.before),
         "units_after": embedded(picture.after),
         "block_types": embedded(picture.types),
     }
-
-
-_CONFIDENCE: Final = {
-    Confidence.UNKNOWN: "a guess",
-    Confidence.INDISTINGUISHABLE: "one of several that fit",
-    Confidence.INFERRED: "inferred",
-    Confidence.CERTAIN: "certain",
-}
 
 
 def _look(kind: PageKind) -> dict[str, str]:

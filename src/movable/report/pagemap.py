@@ -15,8 +15,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from movable.frames.frames import Frames
+from movable.frames.survey import count_kinds
 from movable.mm.constants import PAGEBLOCK_NR_PAGES, PAGEBLOCK_ORDER
-from movable.mm.kinds import KIND_MASK, NR_KINDS, PageKind
+from movable.mm.kinds import KIND_MASK, PageKind
 from movable.mm.zoneinfo import ZoneInfo
 
 MAX_UNITS: Final = 1 << 23
@@ -59,11 +60,7 @@ def page_map(frames: Frames, before: NDArray[np.uint8], after: NDArray[np.uint8]
         frames: the machine, for its zones and pageblocks.
         before, after: its state bytes, one a PFN; only read.
     """
-    segments = tuple(
-        segment
-        for zone in frames.snapshot.populated_zones
-        for segment in _segments_of(zone, before)
-    )
+    segments = segments_of(frames)
     nr_blocks = sum(segment.end_block - segment.start_block for segment in segments)
     unit_order = unit_order_for(nr_blocks << PAGEBLOCK_ORDER)
     types = frames.pageblocks.types | (frames.pageblocks.confidence << np.uint8(4))
@@ -76,6 +73,12 @@ def page_map(frames: Frames, before: NDArray[np.uint8], after: NDArray[np.uint8]
     )
 
 
+def segments_of(frames: Frames) -> tuple[Segment, ...]:
+    """Return what there is to draw of a machine."""
+    zones = frames.snapshot.populated_zones
+    return tuple(segment for zone in zones for segment in _cut(zone, frames.kinds))
+
+
 def _concatenate(parts: list[NDArray[np.uint8]]) -> NDArray[np.uint8]:
     return np.concatenate(parts) if parts else np.zeros(0, dtype=np.uint8)
 
@@ -86,7 +89,7 @@ def unit_order_for(nr_pages: int) -> int:
     return min(PAGEBLOCK_ORDER, (units - 1).bit_length()) if units > 1 else 0
 
 
-def _segments_of(zone: ZoneInfo, states: NDArray[np.uint8]) -> list[Segment]:
+def _cut(zone: ZoneInfo, states: NDArray[np.uint8]) -> list[Segment]:
     """Cut a zone where a long hole is."""
     assert zone.start_pfn is not None
     first = zone.start_pfn >> PAGEBLOCK_ORDER
@@ -119,24 +122,29 @@ def _clipped(array: NDArray[np.uint8], start: int, end: int) -> NDArray[np.uint8
 
 
 def _units(states: NDArray[np.uint8], segment: Segment, unit_order: int) -> NDArray[np.uint8]:
-    """Return the kind of each unit of `segment`; pages of other zones are holes."""
+    kinds = segment_kinds(states, segment)
+    return dominant(kinds, 1 << unit_order) if unit_order else kinds
+
+
+def segment_kinds(states: NDArray[np.uint8], segment: Segment) -> NDArray[np.uint8]:
+    """Return the kind of each page of `segment`; pages of other zones are holes."""
     start, end = segment.start_block << PAGEBLOCK_ORDER, segment.end_block << PAGEBLOCK_ORDER
     kinds = _clipped(states, start, end) & np.uint8(KIND_MASK)
     kinds[: segment.start_pfn - start] = PageKind.HOLE
     kinds[segment.end_pfn - start :] = PageKind.HOLE
-    return dominant(kinds, 1 << unit_order) if unit_order else kinds
+    return kinds
 
 
 def dominant(kinds: NDArray[np.uint8], nr_pages: int) -> NDArray[np.uint8]:
     """Return the most frequent kind of every `nr_pages` pages; of equals, the higher number.
 
     Args:
-        kinds: `PageKind` values without other bits; the length is a multiple of `nr_pages`.
+        kinds: `PageKind` values without other bits; the last group may be short.
     """
-    groups = kinds.reshape(-1, nr_pages)
+    groups = np.pad(kinds, (0, -len(kinds) % nr_pages)).reshape(-1, nr_pages)
     best = np.zeros(len(groups), dtype=np.uint8)
     most = np.zeros(len(groups), dtype=np.int32)
-    for kind in range(NR_KINDS):
+    for kind in count_kinds(kinds):
         nr_of_kind = (groups == kind).sum(axis=1, dtype=np.int32)
         is_most = (nr_of_kind >= most) & (nr_of_kind > 0)
         best[is_most], most[is_most] = kind, nr_of_kind[is_most]

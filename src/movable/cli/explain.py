@@ -1,0 +1,64 @@
+"""``movable explain``: one page or one pageblock."""
+
+import argparse
+from pathlib import Path
+
+from movable.cli.arguments import add_rules, load, paint_for
+from movable.cli.output import Output
+from movable.errors import UsageError
+
+
+class ExplainCommand:
+    """Explain one page: what it is, and why compaction skips it or moves it.
+
+    A page is named by its PFN, decimal or with 0x; a pageblock by its number, which is a PFN
+    divided by 512.
+    """
+
+    name = "explain"
+    examples = """examples:
+  sudo movable explain 0x1a2b3c
+  movable explain 0x1a2b3c host.movable
+  movable explain --block 3345 host.movable"""
+
+    def add_arguments(self, parser: argparse.ArgumentParser) -> None:
+        """Declare PFN or --block, SNAPSHOT and --rules."""
+        parser.usage = "%(prog)s [--rules NAME] [--json] (PFN | --block N) [SNAPSHOT]"
+        parser.add_argument("operands", nargs="*", metavar="PFN [SNAPSHOT]", help="the page")
+        parser.add_argument("--block", metavar="N", help="a pageblock instead of a page")
+        add_rules(parser)
+
+    def run(self, args: argparse.Namespace, output: Output) -> int:
+        """Print the explanation."""
+        operands = list(args.operands)
+        if args.block is None and not operands:
+            raise UsageError("explain what? give a PFN (0x1a2b3c) or --block N")
+        number = parse_number(operands.pop(0) if args.block is None else args.block)
+        if len(operands) > 1:
+            raise UsageError(f"one SNAPSHOT at most, not {' '.join(operands)!r}")
+        frames = load(Path(operands[0]) if operands else None, output, rules=args.rules)
+        from movable.predict.explain import explain_page, explain_pageblock
+        from movable.report.answers import page_text, pageblock_text
+
+        width, paint = output.width, paint_for(output)
+        if args.block is not None:
+            block = explain_pageblock(frames, number)
+            text = pageblock_text(block, width=width, paint=paint)
+            output.json(block) if args.json else output.text(text)
+        else:
+            page = explain_page(frames, number)
+            text = page_text(page, width=width, paint=paint)
+            output.json(page) if args.json else output.text(text)
+        return 0
+
+
+def parse_number(word: str) -> int:
+    """Return the number `word` stands for: decimal, or with a prefix such as 0x.
+
+    Raises:
+        UsageError: it is none.
+    """
+    try:
+        return int(word, 0)
+    except ValueError:
+        raise UsageError(f"{word!r} is not a number: write 6699 or 0x1a2b") from None

@@ -1,0 +1,116 @@
+"""The answers of `explain` and `diff` as text."""
+
+import textwrap
+from typing import Final
+
+from movable.frames.compare import Difference
+from movable.frames.pageblocks import Confidence
+from movable.mm.constants import NR_PAGE_ORDERS
+from movable.predict.explain import PageblockExplanation, PageExplanation
+from movable.report.lines import Paint, doubt_lines, printable, table
+from movable.report.palette import label
+
+CONFIDENCE_WORDS: Final = {
+    Confidence.UNKNOWN: "a guess",
+    Confidence.INDISTINGUISHABLE: "one of several that fit",
+    Confidence.INFERRED: "inferred",
+    Confidence.CERTAIN: "certain",
+}
+
+
+def page_text(page: PageExplanation, *, width: int, paint: Paint) -> str:
+    """Return what a page is, and why compaction skips or moves it."""
+    lines = [
+        paint.bold(f"PFN {page.pfn:#x} ({page.pfn}): {label(page.kind)}, {_FATES[page.why.fate]}"),
+        *textwrap.wrap(page.why.text, width),
+        "",
+        f"  flags      {page.flags_word:#018x} {', '.join(page.flags) or 'none'}"
+        f" (as Linux {page.dialect} names them)",
+        f"  part of    {_part_of(page)}",
+    ]
+    if page.mapcount is not None:
+        lines.append(f"  map count  {page.mapcount}")
+    if page.cgroup:
+        lines.append(f"  charged to memory cgroup with inode {page.cgroup}")
+    return "\n".join([*lines, "", pageblock_text(page.pageblock, width=width, paint=paint)])
+
+
+_FATES: Final = (
+    "no memory",
+    "free",
+    "compaction moves it",
+    "stays in the way",
+    "a huge page in use",
+)
+
+
+def _part_of(page: PageExplanation) -> str:
+    if page.order == 0:
+        return "nothing larger: a single page"
+    end_pfn = page.head_pfn + (1 << page.order)
+    return f"an order-{page.order} block or folio, PFN {page.head_pfn:#x} to {end_pfn - 1:#x}"
+
+
+def pageblock_text(block: PageblockExplanation, *, width: int, paint: Paint) -> str:
+    """Return what a pageblock holds and what compaction makes of it."""
+    where = "in no zone"
+    if block.zone is not None:
+        where = f"node {block.nid}, zone {printable(block.zone)}"
+    rows = [
+        (label(kind), nr) for kind, nr in sorted(block.nr_pages_by_kind.items(), key=_most_first)
+    ]
+    lines = [
+        paint.bold(
+            f"Pageblock {block.pageblock} (PFN {block.start_pfn:#x}), {where}: {block.migratetype} "
+            f"({CONFIDENCE_WORDS[block.confidence]})"
+        ),
+        *textwrap.wrap(f"{block.text}  {block.as_target}", width),
+        "",
+        *table(["kind", "pages"], rows, paint=paint),
+    ]
+    return "\n".join(lines)
+
+
+def _most_first(item: tuple[object, int]) -> int:
+    return -item[1]
+
+
+def difference_text(difference: Difference, *, width: int, paint: Paint) -> str:
+    """Return what changed, kind by kind and order by order."""
+    kinds = [
+        (label(kind), old, new, f"{new - old:+d}")
+        for kind, (old, new) in difference.nr_pages_by_kind.items()
+    ]
+    zones = [
+        row
+        for zone in difference.zones
+        for row in (
+            (
+                f"{zone.nid} {printable(zone.name)}",
+                "before",
+                *zone.nr_free_blocks_before,
+                zone.nr_huge_before,
+            ),
+            ("", "after", *zone.nr_free_blocks_after, zone.nr_huge_after),
+        )
+    ]
+    d = difference
+    lines = [
+        paint.bold(printable(f"{d.before} to {d.after}")),
+        "",
+        paint.bold("Pages by kind"),
+        *table(["kind", "before", "after", "change"], kinds, paint=paint),
+        "",
+        paint.bold("Free blocks by order"),
+        *table(
+            ["zone", "", *map(str, range(NR_PAGE_ORDERS)), "huge"], zones, paint=paint, nr_left=2
+        ),
+        "",
+        paint.bold("Pageblocks"),
+        f"  {d.nr_pages_changed} pages changed, in {d.nr_pageblocks_changed} of {d.nr_pageblocks} "
+        "pageblocks",
+        f"  {d.nr_pageblocks_freed} became wholly free, {d.nr_pageblocks_used} no longer are",
+        f"  {d.nr_pageblocks_retyped} changed their type, as far as types are known",
+        *doubt_lines(d.doubts, width=width, paint=paint),
+    ]
+    return "\n".join(lines)
