@@ -1,11 +1,33 @@
-"""The one place that imports Numba: all of its flags are decided here."""
+"""The one place that imports Numba: all of its flags are decided here.
 
+Numba's cache does not notice that a function in another file changed, and fails on records that
+are gone: so compiled code is kept in a directory named by the sources it was made from.
+"""
+
+import hashlib
+import os
 from collections.abc import Callable
+from pathlib import Path
 from typing import TypeVar, cast
 
 import numba
 
 F = TypeVar("F", bound=Callable[..., object])
+
+
+def _sources_digest() -> str:
+    """Return a name for the state of all source files that compiled code comes from."""
+    here = Path(__file__).parent
+    digest = hashlib.sha256(numba.__version__.encode())
+    for directory in (here, here.parent / "mm"):
+        for path in sorted(directory.glob("*.py")):
+            digest.update(path.read_bytes())
+    return digest.hexdigest()[:16]
+
+
+if "NUMBA_CACHE_DIR" not in os.environ:
+    _base = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+    numba.config.CACHE_DIR = str(_base / "movable" / _sources_digest())
 
 
 def compiled(function: F) -> F:

@@ -21,7 +21,7 @@ from movable.mm.constants import (
     PAGEBLOCK_ORDER,
 )
 from movable.mm.kinds import TAIL, PageKind
-from movable.mm.state import NO_PAGE, Lists, Pages
+from movable.mm.state import NO_PAGE, Pages
 
 FREE = int(PageKind.FREE)
 FREE_TAIL = int(PageKind.FREE) | TAIL
@@ -69,17 +69,15 @@ def list_remove(pages: Pages, head: NDArray[np.int64], tail: NDArray[np.int64], 
 
 
 @compiled
-def add_to_free_list(
-    pages: Pages, zone: np.void, lists: Lists, pfn: int, order: int, to_tail: bool
-) -> None:
+def add_to_free_list(pages: Pages, zone: np.void, pfn: int, order: int, to_tail: bool) -> None:
     """Make [pfn, pfn + 2^order) a free block; its pages' state bytes must say free already."""
-    migratetype = int(pages.migratetype[pfn >> PAGEBLOCK_ORDER])
+    migratetype = np.int64(pages.migratetype[pfn >> PAGEBLOCK_ORDER])
     pages.kind[pfn] = FREE
     pages.order[pfn] = order
-    lists.nr_free[migratetype, order] += 1
+    zone["nr_free"][migratetype, order] += 1
     if zone["has_lists"]:
-        head = lists.free_head[migratetype, order : order + 1]
-        tail = lists.free_tail[migratetype, order : order + 1]
+        head = zone["free_head"][migratetype, order : order + 1]
+        tail = zone["free_tail"][migratetype, order : order + 1]
         if to_tail:
             list_append(pages, head, tail, pfn)
         else:
@@ -87,16 +85,14 @@ def add_to_free_list(
 
 
 @compiled
-def del_page_from_free_list(
-    pages: Pages, zone: np.void, lists: Lists, pfn: int, order: int
-) -> None:
+def del_page_from_free_list(pages: Pages, zone: np.void, pfn: int, order: int) -> None:
     """Take the free block at `pfn` off its list; its pages keep their state bytes."""
-    migratetype = int(pages.migratetype[pfn >> PAGEBLOCK_ORDER])
+    migratetype = np.int64(pages.migratetype[pfn >> PAGEBLOCK_ORDER])
     pages.order[pfn] = 0
-    lists.nr_free[migratetype, order] -= 1
+    zone["nr_free"][migratetype, order] -= 1
     if zone["has_lists"]:
-        head = lists.free_head[migratetype, order : order + 1]
-        tail = lists.free_tail[migratetype, order : order + 1]
+        head = zone["free_head"][migratetype, order : order + 1]
+        tail = zone["free_tail"][migratetype, order : order + 1]
         list_remove(pages, head, tail, pfn)
 
 
@@ -143,18 +139,16 @@ def can_capture(pages: Pages, zone: np.void, pfn: int, order: int) -> bool:
     if migratetype == MIGRATE_CMA or migratetype == MIGRATE_ISOLATE:
         return False
     return (
-        order >= PAGEBLOCK_ORDER
-        or migratetype != MIGRATE_MOVABLE
-        or zone["capture_movable"] != 0
+        order >= PAGEBLOCK_ORDER or migratetype != MIGRATE_MOVABLE or zone["capture_movable"] != 0
     )
 
 
 @compiled
-def free_one_page(pages: Pages, zone: np.void, lists: Lists, pfn: int, order: int) -> None:
+def free_one_page(pages: Pages, zone: np.void, pfn: int, order: int) -> None:
     """Free [pfn, pfn + 2^order) into the buddy allocator, merging as far as it goes.
 
     Args:
-        pages, zone, lists: modified in place; ``zone["captured_page"]`` is set instead when the
+        pages, zone: modified in place; ``zone["captured_page"]`` is set instead when the
             block reaches the order that a direct compaction waits for.
         pfn, order: a naturally aligned block inside the zone; no page of it is free yet.
 
@@ -177,19 +171,19 @@ def free_one_page(pages: Pages, zone: np.void, lists: Lists, pfn: int, order: in
             other = pages.migratetype[buddy >> PAGEBLOCK_ORDER]
             if mine != other and (mine >= MIGRATE_HIGHATOMIC or other >= MIGRATE_HIGHATOMIC):
                 break
-            del_page_from_free_list(pages, zone, lists, buddy, order)
+            del_page_from_free_list(pages, zone, buddy, order)
             retag_pageblocks(pages, buddy, order, mine)
         else:
-            del_page_from_free_list(pages, zone, lists, buddy, order)
+            del_page_from_free_list(pages, zone, buddy, order)
         pages.kind[buddy] = FREE_TAIL
         pfn &= buddy
         order += 1
     to_tail = zone["has_lists"] != 0 and buddy_merge_likely(pages, zone, pfn, order)
-    add_to_free_list(pages, zone, lists, pfn, order, to_tail)
+    add_to_free_list(pages, zone, pfn, order, to_tail)
 
 
 @compiled
-def expand(pages: Pages, zone: np.void, lists: Lists, pfn: int, low: int, high: int) -> None:
+def expand(pages: Pages, zone: np.void, pfn: int, low: int, high: int) -> None:
     """Give back the upper halves of an order-`high` block of which the first 2^low pages are taken.
 
     Source: expand(), mm/page_alloc.c: each remainder goes to the head of its list.
@@ -198,20 +192,20 @@ def expand(pages: Pages, zone: np.void, lists: Lists, pfn: int, low: int, high: 
     while high > low:
         high -= 1
         size >>= 1
-        add_to_free_list(pages, zone, lists, pfn + size, high, False)
+        add_to_free_list(pages, zone, pfn + size, high, False)
 
 
 @compiled
-def nr_free_blocks(lists: Lists, order: int) -> int:
+def nr_free_blocks(zone: np.void, order: int) -> int:
     """Free blocks of `order` of all types: one column of /proc/buddyinfo."""
     total = 0
     for migratetype in range(MIGRATE_TYPES):
-        total += lists.nr_free[migratetype, order]
+        total += zone["nr_free"][migratetype, order]
     return total
 
 
 @compiled
-def adopt_free_blocks(pages: Pages, zone: np.void, lists: Lists) -> int:
+def adopt_free_blocks(pages: Pages, zone: np.void) -> int:
     """Count the zone's free blocks, and link them in ascending PFN order where it has lists.
 
     Returns:
@@ -220,38 +214,38 @@ def adopt_free_blocks(pages: Pages, zone: np.void, lists: Lists) -> int:
     nr_free = 0
     pfn = zone["start_pfn"]
     while pfn < zone["end_pfn"]:
-        order = int(pages.order[pfn])
+        order = np.int64(pages.order[pfn])
         if pages.kind[pfn] == FREE:
-            add_to_free_list(pages, zone, lists, pfn, order, True)
+            add_to_free_list(pages, zone, pfn, order, True)
             nr_free += 1 << order
         pfn += 1 << order
     return nr_free
 
 
 @compiled
-def set_pageblock_movable(pages: Pages, zone: np.void, lists: Lists, pageblock: int) -> None:
+def set_pageblock_movable(pages: Pages, zone: np.void, pageblock: int) -> None:
     """Make `pageblock` Movable, and move its free blocks to the tail of the Movable lists.
 
     Source: move_freepages_block(), mm/page_alloc.c, 6.12.
     """
-    old = int(pages.migratetype[pageblock])
+    old = np.int64(pages.migratetype[pageblock])
     if old == MIGRATE_MOVABLE or old >= MIGRATE_HIGHATOMIC:
         return
     pfn = max(pageblock << PAGEBLOCK_ORDER, int(zone["start_pfn"]))
     end_pfn = min((pageblock + 1) << PAGEBLOCK_ORDER, int(zone["end_pfn"]))
     while pfn < end_pfn:
-        order = int(pages.order[pfn])
+        order = np.int64(pages.order[pfn])
         if pages.kind[pfn] == FREE:
             pages.migratetype[pageblock] = old
-            del_page_from_free_list(pages, zone, lists, pfn, order)
+            del_page_from_free_list(pages, zone, pfn, order)
             pages.migratetype[pageblock] = MIGRATE_MOVABLE
-            add_to_free_list(pages, zone, lists, pfn, order, True)
+            add_to_free_list(pages, zone, pfn, order, True)
         pfn += 1 << order
     pages.migratetype[pageblock] = MIGRATE_MOVABLE
 
 
 @compiled
-def count_free_by_order(lists: Lists, out: NDArray[np.int64]) -> None:
+def count_free_by_order(zone: np.void, out: NDArray[np.int64]) -> None:
     """Write the zone's free blocks per order to `out`, (NR_PAGE_ORDERS,)."""
     for order in range(NR_PAGE_ORDERS):
-        out[order] = nr_free_blocks(lists, order)
+        out[order] = nr_free_blocks(zone, order)

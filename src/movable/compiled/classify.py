@@ -49,7 +49,9 @@ def classify(
 
 
 @compiled
-def add_word(word: np.uint64, state: int, words: NDArray[np.uint64], states: NDArray[np.uint8]) -> None:
+def add_word(
+    word: np.uint64, state: int, words: NDArray[np.uint64], states: NDArray[np.uint8]
+) -> None:
     """Put `word` into the table of `classify`; there must be room."""
     mask = len(words) - 1
     slot = np.int64((word * HASH) >> HASH_SHIFT)

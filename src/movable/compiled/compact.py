@@ -36,8 +36,7 @@ from movable.mm.constants import (
     PAGEBLOCK_NR_PAGES,
     PAGEBLOCK_ORDER,
 )
-from movable.mm.rules import LinuxRules
-from movable.mm.state import NO_PAGE, Lists, Pages
+from movable.mm.state import NO_PAGE, Pages
 
 
 @compiled
@@ -55,7 +54,7 @@ def reset_cached_positions(zone: np.void) -> None:
 
 
 @compiled
-def fragmentation_score_zone(lists: Lists) -> int:
+def fragmentation_score_zone(zone: np.void) -> int:
     """Return the share of free memory that is not in pageblock-sized blocks, per cent.
 
     Source: fragmentation_score_zone() and extfrag_for_order(), mm/compaction.c, mm/vmstat.c.
@@ -63,7 +62,7 @@ def fragmentation_score_zone(lists: Lists) -> int:
     nr_free = 0
     nr_suitable = 0
     for order in range(NR_PAGE_ORDERS):
-        nr_pages = nr_free_blocks(lists, order) << order
+        nr_pages = nr_free_blocks(zone, order) << order
         nr_free += nr_pages
         if order >= PAGEBLOCK_ORDER:
             nr_suitable += nr_pages
@@ -82,22 +81,22 @@ def can_steal(order: int, migratetype: int) -> bool:
 
 
 @compiled
-def has_goal_block(lists: Lists, order: int, migratetype: int) -> bool:
+def has_goal_block(zone: np.void, order: int, migratetype: int) -> bool:
     """Whether a free block of `order` or more would satisfy a request of `migratetype`."""
     for above in range(order, NR_PAGE_ORDERS):
-        if lists.nr_free[migratetype, above] > 0:
+        if zone["nr_free"][migratetype, above] > 0:
             return True
-        if migratetype == MIGRATE_MOVABLE and lists.nr_free[MIGRATE_CMA, above] > 0:
+        if migratetype == MIGRATE_MOVABLE and zone["nr_free"][MIGRATE_CMA, above] > 0:
             return True
         if can_steal(above, migratetype):
             for fallback in (MIGRATE_UNMOVABLE, MIGRATE_MOVABLE, MIGRATE_RECLAIMABLE):
-                if lists.nr_free[fallback, above] > 0:
+                if zone["nr_free"][fallback, above] > 0:
                     return True
     return False
 
 
 @compiled
-def compact_finished(zone: np.void, lists: Lists, cc: np.void) -> int:
+def compact_finished(zone: np.void, cc: np.void) -> int:
     """Return COMPACT_CONTINUE, or why the run is over.
 
     Source: __compact_finished(), mm/compaction.c.
@@ -108,11 +107,11 @@ def compact_finished(zone: np.void, lists: Lists, cc: np.void) -> int:
             zone["blockskip_flush"] = 1
         return COMPACT_COMPLETE if cc["whole_zone"] else COMPACT_PARTIAL_SKIPPED
     if cc["proactive"]:
-        fragmented = fragmentation_score_zone(lists) > cc["low_mark"]
+        fragmented = fragmentation_score_zone(zone) > cc["low_mark"]
         return COMPACT_CONTINUE if fragmented else COMPACT_SUCCESS
     if cc["order"] == -1 or cc["migrate_pfn"] % PAGEBLOCK_NR_PAGES != 0:
         return COMPACT_CONTINUE
-    if has_goal_block(lists, int(cc["order"]), int(cc["migratetype"])):
+    if has_goal_block(zone, int(cc["order"]), int(cc["migratetype"])):
         return COMPACT_SUCCESS
     return COMPACT_CONTINUE
 
@@ -134,20 +133,18 @@ def suitable_migration_source(pages: Pages, cc: np.void, pfn: int) -> bool:
 
 
 @compiled
-def isolate_migratepages(
-    pages: Pages, zone: np.void, lists: Lists, rules: LinuxRules, cc: np.void
-) -> int:
+def isolate_migratepages(pages: Pages, zone: np.void, rules: np.void, cc: np.void) -> int:
     """Isolate a batch of sources, from the migrate scanner's position on; return its pages.
 
     Source: isolate_migratepages(), mm/compaction.c.
     """
-    low_pfn = fast_find_migrateblock(pages, zone, lists, rules, cc)
+    low_pfn = fast_find_migrateblock(pages, zone, rules, cc)
     block_pfn = max(pageblock_start(low_pfn), int(zone["start_pfn"]))
     end_pfn = pageblock_end(low_pfn)
     fast_found = low_pfn != cc["migrate_pfn"] and cc["fast_search_fail"] == 0
     while end_pfn <= cc["free_pfn"]:
         is_start = low_pfn % PAGEBLOCK_NR_PAGES == 0 or (
-            rules.unaligned_skip_test and low_pfn == zone["start_pfn"]
+            rules["unaligned_skip_test"] and low_pfn == zone["start_pfn"]
         )
         if not is_online_pageblock(pages, zone, block_pfn):
             pass
@@ -161,7 +158,7 @@ def isolate_migratepages(
         elif not suitable_migration_source(pages, cc, block_pfn):
             update_cached_migrate(zone, cc, end_pfn)
         else:
-            found = isolate_migratepages_block(pages, zone, lists, rules, cc, low_pfn, end_pfn)
+            found = isolate_migratepages_block(pages, zone, rules, cc, low_pfn, end_pfn)
             cc["migrate_pfn"] = found.next_pfn
             break
         fast_found = False
@@ -195,12 +192,12 @@ def begin_zone(zone: np.void, cc: np.void) -> None:
 
 
 @compiled
-def after_failure(rules: LinuxRules, cc: np.void) -> bool:
+def after_failure(rules: np.void, cc: np.void) -> bool:
     """Decide what follows a failed migration; return whether to scan the pageblock again.
 
     Source: compact_zone(), mm/compaction.c: ``rescan`` in 6.12, the skipped sub-block in 6.1.
     """
-    if rules.finish_pageblock:
+    if rules["finish_pageblock"]:
         if (
             cc["migrate_pfn"] % PAGEBLOCK_NR_PAGES != 0
             and not cc["ignore_skip_hint"]
@@ -217,79 +214,70 @@ def after_failure(rules: LinuxRules, cc: np.void) -> bool:
 
 
 @compiled
-def drain_if_left_block(
-    pages: Pages, zone: np.void, lists: Lists, cc: np.void
-) -> None:
+def drain_if_left_block(pages: Pages, zone: np.void, cc: np.void) -> None:
     """Drain this CPU's lists when the scanner has left the goal-aligned block it migrated from."""
     if cc["order"] > 0 and cc["last_migrated"]:
         block = 1 << int(cc["order"])
         if cc["last_migrated"] < (int(cc["migrate_pfn"]) & -block):
-            drain_pages_zone(pages, zone, lists)
+            drain_pages_zone(pages, zone)
             cc["last_migrated"] = 0
 
 
 @compiled
-def compact_step(
-    pages: Pages, zone: np.void, lists: Lists, rules: LinuxRules, cc: np.void
-) -> int:
+def compact_step(pages: Pages, zone: np.void, rules: np.void, cc: np.void) -> int:
     """Isolate one batch, migrate it, and return COMPACT_CONTINUE or why the run is over."""
     start_pfn = int(cc["migrate_pfn"])
     same_block = pageblock_start(int(cc["last_migrated"])) == pageblock_start(start_pfn)
     cc["finish_pageblock"] = 1 if same_block else 0
     while True:
-        if isolate_migratepages(pages, zone, lists, rules, cc) == 0:
+        if isolate_migratepages(pages, zone, rules, cc) == 0:
             if cc["sync_cached"]:
                 zone["cached_migrate_sync"] = zone["cached_migrate_async"]
             break
         cc["sync_cached"] = 0
-        if rules.last_is_block_start:
+        if rules["last_is_block_start"]:
             last = pageblock_start(int(cc["migrate_pfn"]) - 1)
             cc["last_migrated"] = max(int(zone["start_pfn"]), last)
         else:
             cc["last_migrated"] = start_pfn
-        error = migrate_pages(pages, zone, lists, rules, cc)
+        error = migrate_pages(pages, zone, rules, cc)
         if error == -ENOMEM and not compact_scanners_met(cc):
             return COMPACT_CONTENDED
         if error == 0 or not after_failure(rules, cc):
             break
         if cc["order"] == PAGEBLOCK_ORDER:
             cc["last_migrated"] = 0
-    if rules.capture_before_drain and zone["captured_page"] != NO_PAGE:
+    if rules["capture_before_drain"] and zone["captured_page"] != NO_PAGE:
         return COMPACT_SUCCESS
-    drain_if_left_block(pages, zone, lists, cc)
-    if not rules.capture_before_drain and zone["captured_page"] != NO_PAGE:
+    drain_if_left_block(pages, zone, cc)
+    if not rules["capture_before_drain"] and zone["captured_page"] != NO_PAGE:
         return COMPACT_SUCCESS
     return COMPACT_CONTINUE
 
 
 @compiled
-def compact_zone(
-    pages: Pages, zone: np.void, lists: Lists, rules: LinuxRules, cc: np.void
-) -> int:
+def compact_zone(pages: Pages, zone: np.void, rules: np.void, cc: np.void) -> int:
     """Compact one zone as `cc` says, and return the compact_result.
 
     Args:
-        pages, zone, lists, cc: modified in place; ``cc`` ends with the run's counters.
+        pages, zone, cc: modified in place; ``cc`` ends with the run's counters.
 
     Source: compact_zone(), mm/compaction.c.
     """
     begin_zone(zone, cc)
     cc["last_migrated"] = 0
     cc["sync_cached"] = (
-        cc["mode"] == MIGRATE_ASYNC
-        and zone["cached_migrate_async"] == zone["cached_migrate_sync"]
+        cc["mode"] == MIGRATE_ASYNC and zone["cached_migrate_async"] == zone["cached_migrate_sync"]
     )
-    result = compact_finished(zone, lists, cc)
+    result = compact_finished(zone, cc)
     while result == COMPACT_CONTINUE:
-        result = compact_step(pages, zone, lists, rules, cc)
+        result = compact_step(pages, zone, rules, cc)
         if result == COMPACT_CONTINUE:
-            result = compact_finished(zone, lists, cc)
+            result = compact_finished(zone, cc)
     if cc["nr_freepages"] > 0:
-        high_pfn = release_held(pages, zone, lists, rules, cc)
+        high_pfn = release_held(pages, zone, rules, cc)
         high_pfn = pageblock_start(high_pfn)
         if high_pfn > zone["cached_free_pfn"]:
             zone["cached_free_pfn"] = high_pfn
     cc["result"] = result
     return result
-
-

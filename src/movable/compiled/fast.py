@@ -26,8 +26,7 @@ from movable.mm.constants import (
     PAGEBLOCK_NR_PAGES,
     PAGEBLOCK_ORDER,
 )
-from movable.mm.rules import LinuxRules
-from movable.mm.state import NO_PAGE, Lists, Pages
+from movable.mm.state import NO_PAGE, Pages
 
 FAST_START_USED_UP = -2
 SCAN_START_LIMIT = 256
@@ -43,12 +42,12 @@ def fast_limit(cc: np.void) -> int:
 
 
 @compiled
-def rotate_after(pages: Pages, lists: Lists, order: int, pfn: int) -> None:
+def rotate_after(pages: Pages, zone: np.void, order: int, pfn: int) -> None:
     """Make the Movable list of `order` start after `pfn`: what was up to it goes to the end.
 
     Source: move_freelist_tail(), mm/compaction.c: list_cut_position, then list_splice_tail.
     """
-    head, tail = lists.free_head[MIGRATE_MOVABLE], lists.free_tail[MIGRATE_MOVABLE]
+    head, tail = zone["free_head"][MIGRATE_MOVABLE], zone["free_tail"][MIGRATE_MOVABLE]
     after = pages.next[pfn]
     if after == NO_PAGE:
         return
@@ -62,12 +61,12 @@ def rotate_after(pages: Pages, lists: Lists, order: int, pfn: int) -> None:
 
 
 @compiled
-def rotate_before(pages: Pages, lists: Lists, order: int, pfn: int) -> None:
+def rotate_before(pages: Pages, zone: np.void, order: int, pfn: int) -> None:
     """Make `pfn` the head of the Movable list of `order`: what was before it goes to the end.
 
     Source: move_freelist_head(), mm/compaction.c: list_cut_before, then list_splice_tail.
     """
-    head, tail = lists.free_head[MIGRATE_MOVABLE], lists.free_tail[MIGRATE_MOVABLE]
+    head, tail = zone["free_head"][MIGRATE_MOVABLE], zone["free_tail"][MIGRATE_MOVABLE]
     before = pages.prev[pfn]
     if before == NO_PAGE:
         return
@@ -81,9 +80,7 @@ def rotate_before(pages: Pages, lists: Lists, order: int, pfn: int) -> None:
 
 
 @compiled
-def fast_find_migrateblock(
-    pages: Pages, zone: np.void, lists: Lists, rules: LinuxRules, cc: np.void
-) -> int:
+def fast_find_migrateblock(pages: Pages, zone: np.void, rules: np.void, cc: np.void) -> int:
     """Return where to look for sources next: a pageblock that lists say is nearly free.
 
     Source: fast_find_migrateblock(), mm/compaction.c.
@@ -92,7 +89,7 @@ def fast_find_migrateblock(
     aligned = pfn == zone["start_pfn"] or pfn % PAGEBLOCK_NR_PAGES == 0
     if (
         cc["ignore_skip_hint"]
-        or (rules.finish_pageblock and cc["finish_pageblock"])
+        or (rules["finish_pageblock"] and cc["finish_pageblock"])
         or not aligned
         or cc["order"] <= PAGE_ALLOC_COSTLY_ORDER
         or (cc["direct"] and cc["migratetype"] != MIGRATE_MOVABLE)
@@ -107,16 +104,16 @@ def fast_find_migrateblock(
     is_found = False
     order = int(cc["order"]) - 1
     while order >= PAGE_ALLOC_COSTLY_ORDER and not is_found and nr_seen < limit:
-        block = lists.free_head[MIGRATE_MOVABLE, order]
+        block = zone["free_head"][MIGRATE_MOVABLE, order]
         while block != NO_PAGE:
             after = pages.next[block]
             nr_seen += 1
             if nr_seen > limit:
-                rotate_after(pages, lists, order, block)
+                rotate_after(pages, zone, order, block)
                 break
             if block < high_pfn and not pages.skip[block >> PAGEBLOCK_ORDER]:
                 is_found = True
-                rotate_after(pages, lists, order, block)
+                rotate_after(pages, zone, order, block)
                 pfn = take_fast_start(pages, zone, rules, cc, block)
                 break
             block = after
@@ -132,15 +129,13 @@ def fast_find_migrateblock(
 
 
 @compiled
-def take_fast_start(
-    pages: Pages, zone: np.void, rules: LinuxRules, cc: np.void, block: int
-) -> int:
+def take_fast_start(pages: Pages, zone: np.void, rules: np.void, cc: np.void, block: int) -> int:
     """Note that the fast search found the free block at `block`; return its pageblock's start."""
     if cc["fast_start_pfn"] != FAST_START_USED_UP:
         if cc["fast_start_pfn"] == 0 or block < cc["fast_start_pfn"]:
             cc["fast_start_pfn"] = block
     cc["fast_search_fail"] = 0
-    if rules.fast_find_marks_skip:
+    if rules["fast_find_marks_skip"]:
         pages.skip[block >> PAGEBLOCK_ORDER] = 1
     return max(pageblock_start(block), int(zone["start_pfn"]))
 
@@ -156,7 +151,7 @@ class ListSearch(NamedTuple):
 
 @compiled
 def search_free_list(
-    pages: Pages, zone: np.void, lists: Lists, cc: np.void, order: int, limit: int, highest: int
+    pages: Pages, zone: np.void, cc: np.void, order: int, limit: int, highest: int
 ) -> ListSearch:
     """Look through the Movable list of `order`, from its tail, for a block high in the zone."""
     distance = cc["free_pfn"] - cc["migrate_pfn"]
@@ -166,7 +161,7 @@ def search_free_list(
     candidate = 0
     nr_scanned = 0
     stop = NO_PAGE
-    block = lists.free_tail[MIGRATE_MOVABLE, order]
+    block = zone["free_tail"][MIGRATE_MOVABLE, order]
     while block != NO_PAGE:
         nr_scanned += 1
         if block >= highest:
@@ -188,7 +183,7 @@ def search_free_list(
         found = candidate
         stop = candidate
     if stop != NO_PAGE:
-        rotate_before(pages, lists, order, stop)
+        rotate_before(pages, zone, order, stop)
     return ListSearch(found, highest, limit, nr_scanned)
 
 
@@ -210,10 +205,8 @@ def next_search_order(cc: np.void, order: int) -> int:
 
 
 @compiled
-def fast_isolate_freepages(
-    pages: Pages, zone: np.void, lists: Lists, rules: LinuxRules, cc: np.void
-) -> None:
-    """Hold a free block found through the lists, and what is free around it.
+def fast_isolate_freepages(pages: Pages, zone: np.void, rules: np.void, cc: np.void) -> None:
+    """Hold a free block found through the and what is free around it.
 
     Source: fast_isolate_freepages(), mm/compaction.c.
     """
@@ -224,30 +217,30 @@ def fast_isolate_freepages(
     if scan_start:
         limit = SCAN_START_LIMIT
     cc["search_order"] = min(cc["order"] - 1, cc["search_order"])
-    highest = 0
+    highest = np.int64(0)
     page = NO_PAGE
     nr_total = 0
     order = int(cc["search_order"])
     while page == NO_PAGE and order >= 0:
-        if nr_free_blocks(lists, order) > 0:
-            search = search_free_list(pages, zone, lists, cc, order, limit, highest)
+        if nr_free_blocks(zone, order) > 0:
+            search = search_free_list(pages, zone, cc, order, limit, highest)
             highest, limit = search.highest, search.limit
             nr_total += search.nr_scanned
             page = search.found
             if page != NO_PAGE:
-                nr_pages = isolate_free_page(pages, zone, lists, page)
+                nr_pages = isolate_free_page(pages, zone, page)
                 if nr_pages > 0:
-                    hold(pages, lists, rules, cc, page)
+                    hold(pages, zone, rules, cc, page)
                     nr_total += nr_pages - 1
                 else:
                     page = NO_PAGE
                     order = int(cc["search_order"]) + 1
-            if rules.fast_free_stops_early and cc["nr_freepages"] >= cc["nr_migratepages"]:
+            if rules["fast_free_stops_early"] and cc["nr_freepages"] >= cc["nr_migratepages"]:
                 break
             if search.nr_scanned >= limit:
                 limit = max(1, limit >> 1)
         order = next_search_order(cc, order)
-    finish_fast_free(pages, zone, lists, rules, cc, page, highest, scan_start)
+    finish_fast_free(pages, zone, rules, cc, page, highest, scan_start)
     cc["total_free_scanned"] += nr_total
 
 
@@ -255,8 +248,7 @@ def fast_isolate_freepages(
 def finish_fast_free(
     pages: Pages,
     zone: np.void,
-    lists: Lists,
-    rules: LinuxRules,
+    rules: np.void,
     cc: np.void,
     page: int,
     highest: int,
@@ -273,19 +265,17 @@ def finish_fast_free(
                 cc["free_pfn"] = highest
             elif cc["direct"]:
                 first = max(min_pfn, int(zone["start_pfn"]))
-                if not rules.large_folios or suitable_migration_target(pages, rules, cc, first):
+                if not rules["large_folios"] or suitable_migration_target(pages, rules, cc, first):
                     page = first
                 cc["free_pfn"] = min_pfn
     if highest and highest >= zone["cached_free_pfn"]:
         zone["cached_free_pfn"] = highest - PAGEBLOCK_NR_PAGES
     if page != NO_PAGE:
-        fast_isolate_around(pages, zone, lists, rules, cc, page)
+        fast_isolate_around(pages, zone, rules, cc, page)
 
 
 @compiled
-def fast_isolate_around(
-    pages: Pages, zone: np.void, lists: Lists, rules: LinuxRules, cc: np.void, pfn: int
-) -> None:
+def fast_isolate_around(pages: Pages, zone: np.void, rules: np.void, cc: np.void, pfn: int) -> None:
     """Hold what else is free in the pageblock of `pfn`.
 
     Source: fast_isolate_around(), mm/compaction.c.
@@ -296,8 +286,8 @@ def fast_isolate_around(
         return
     start_pfn = max(pageblock_start(pfn), int(zone["start_pfn"]))
     end_pfn = min(pageblock_start(pfn) + PAGEBLOCK_NR_PAGES, int(zone["end_pfn"]))
-    found = isolate_freepages_block(pages, zone, lists, rules, cc, start_pfn, end_pfn, 1)
-    if rules.large_folios:
+    found = isolate_freepages_block(pages, zone, rules, cc, start_pfn, end_pfn, np.int64(1))
+    if rules["large_folios"]:
         is_done = found.next_pfn == end_pfn
     else:
         is_done = cc["nr_freepages"] < cc["nr_migratepages"]

@@ -15,8 +15,7 @@ from movable.compiled.pcp import free_unref_page
 from movable.compiled.scan import isolate_freepages
 from movable.mm.constants import MIGRATE_SYNC, NR_PAGE_ORDERS
 from movable.mm.kinds import TAIL, UNMAPPED, PageKind
-from movable.mm.rules import LinuxRules
-from movable.mm.state import NO_PAGE, Lists, Pages, Role
+from movable.mm.state import NO_PAGE, Pages, Role
 
 HELD = int(PageKind.HELD)
 HELD_TAIL = int(PageKind.HELD) | TAIL
@@ -26,30 +25,28 @@ ENOMEM = 12
 
 
 @compiled
-def isolate_more(
-    pages: Pages, zone: np.void, lists: Lists, rules: LinuxRules, cc: np.void
-) -> None:
+def isolate_more(pages: Pages, zone: np.void, rules: np.void, cc: np.void) -> None:
     """Hold more free pages: the fast search first, then the scanner if nothing is held."""
-    fast_isolate_freepages(pages, zone, lists, rules, cc)
+    fast_isolate_freepages(pages, zone, rules, cc)
     if cc["nr_freepages"] == 0:
-        isolate_freepages(pages, zone, lists, rules, cc)
-    if not rules.large_folios:
-        explode_held(pages, lists)
+        isolate_freepages(pages, zone, rules, cc)
+    if not rules["large_folios"]:
+        explode_held(pages, zone)
 
 
 @compiled
-def explode_held(pages: Pages, lists: Lists) -> None:
+def explode_held(pages: Pages, zone: np.void) -> None:
     """Turn all held blocks into single pages: last block first, descending PFNs (6.1).
 
     List number 1, unused without large folios, is where the new list grows.
     Source: split_map_pages(), mm/compaction.c, 6.1.
     """
-    old_head, old_tail = lists.held_head[0:1], lists.held_tail[0:1]
-    new_head, new_tail = lists.held_head[1:2], lists.held_tail[1:2]
+    old_head, old_tail = zone["held_head"][0:1], zone["held_tail"][0:1]
+    new_head, new_tail = zone["held_head"][1:2], zone["held_tail"][1:2]
     while old_head[0] != NO_PAGE:
         pfn = old_head[0]
         list_remove(pages, old_head, old_tail, pfn)
-        end_pfn = pfn + (1 << int(pages.order[pfn]))
+        end_pfn = pfn + (1 << np.int64(pages.order[pfn]))
         for page in range(pfn, end_pfn):
             pages.kind[page] = HELD
             pages.order[page] = 0
@@ -59,20 +56,18 @@ def explode_held(pages: Pages, lists: Lists) -> None:
 
 
 @compiled
-def compaction_alloc(
-    pages: Pages, zone: np.void, lists: Lists, rules: LinuxRules, cc: np.void, order: int
-) -> int:
+def compaction_alloc(pages: Pages, zone: np.void, rules: np.void, cc: np.void, order: int) -> int:
     """Return a held block of `order` for a source, refilling once; or NO_PAGE.
 
     Source: compaction_alloc(), mm/compaction.c.
     """
     for attempt in range(2):
         for held in range(order, NR_PAGE_ORDERS):
-            pfn = lists.held_head[held]
+            pfn = zone["held_head"][held]
             if pfn == NO_PAGE:
                 continue
             list_remove(
-                pages, lists.held_head[held : held + 1], lists.held_tail[held : held + 1], pfn
+                pages, zone["held_head"][held : held + 1], zone["held_tail"][held : held + 1], pfn
             )
             while held > order:
                 held -= 1
@@ -80,72 +75,75 @@ def compaction_alloc(
                 pages.kind[half] = HELD
                 pages.order[half] = held
                 list_push(
-                    pages, lists.held_head[held : held + 1], lists.held_tail[held : held + 1], half
+                    pages,
+                    zone["held_head"][held : held + 1],
+                    zone["held_tail"][held : held + 1],
+                    half,
                 )
             pages.order[pfn] = order
             cc["nr_freepages"] -= 1 << order
-            if rules.decrement_needed:
+            if rules["decrement_needed"]:
                 cc["nr_migratepages"] -= 1 << order
             return int(pfn)
         if attempt == 0:
-            isolate_more(pages, zone, lists, rules, cc)
+            isolate_more(pages, zone, rules, cc)
     return NO_PAGE
 
 
 @compiled
-def compaction_free(
-    pages: Pages, lists: Lists, rules: LinuxRules, cc: np.void, pfn: int
-) -> None:
+def compaction_free(pages: Pages, zone: np.void, rules: np.void, cc: np.void, pfn: int) -> None:
     """Take back the unused destination `pfn`, to the front of its held list.
 
     Source: compaction_free(), mm/compaction.c.
     """
-    order = int(pages.order[pfn])
+    order = np.int64(pages.order[pfn])
     pages.kind[pfn] = HELD
-    list_push(pages, lists.held_head[order : order + 1], lists.held_tail[order : order + 1], pfn)
+    list_push(
+        pages, zone["held_head"][order : order + 1], zone["held_tail"][order : order + 1], pfn
+    )
     cc["nr_freepages"] += 1 << order
-    if rules.decrement_needed:
+    if rules["decrement_needed"]:
         cc["nr_migratepages"] += 1 << order
 
 
 @compiled
 def move_folio(
-    pages: Pages, zone: np.void, lists: Lists, rules: LinuxRules, cc: np.void, src: int, dst: int
+    pages: Pages, zone: np.void, rules: np.void, cc: np.void, src: int, dst: int
 ) -> None:
     """Make the folio at `src` live at `dst`, and free what it was in."""
-    order = int(pages.order[src])
+    order = np.int64(pages.order[src])
     nr_pages = 1 << order
     for page in range(nr_pages):
         pages.kind[dst + page] = pages.kind[src + page]
     pages.order[dst] = order
     cc["nr_migrated"] += nr_pages
-    free_unref_page(pages, zone, lists, rules, src, order)
+    free_unref_page(pages, zone, rules, src, order)
 
 
 @compiled
-def split_folio(pages: Pages, lists: Lists, pfn: int, nr_pieces: int) -> int:
+def split_folio(pages: Pages, cc: np.void, pfn: int, nr_pieces: int) -> int:
     """Split the large folio at `pfn` into base pages, and queue them behind `nr_pieces` others.
 
     Returns:
-        How many pieces are queued now, in ``lists.dst`` from the end downward: tails from the
+        How many pieces are queued now, in ``cc["dst"]`` from the end downward: tails from the
         highest down, then the head, as Linux adds them.
 
     Source: __split_huge_page(), mm/huge_memory.c; try_split_folio(), mm/migrate.c.
     """
-    nr_pages = 1 << int(pages.order[pfn])
+    nr_pages = 1 << np.int64(pages.order[pfn])
     pages.order[pfn] = 0
     for page in range(pfn + nr_pages - 1, pfn - 1, -1):
         pages.kind[page] &= 0xFF & ~TAIL
         pages.order[page] = 0
         nr_pieces += 1
-        lists.dst[len(lists.dst) - nr_pieces] = page
+        cc["dst"][len(cc["dst"]) - nr_pieces] = page
     return nr_pieces
 
 
 @compiled
 def is_partially_mapped(pages: Pages, pfn: int) -> bool:
     """Whether the folio at `pfn` has more than 2 pages, of which one is mapped nowhere."""
-    nr_pages = 1 << int(pages.order[pfn])
+    nr_pages = 1 << np.int64(pages.order[pfn])
     if nr_pages <= 2:
         return False
     for page in range(pfn, pfn + nr_pages):  # noqa: SIM110 - any() with a generator: not compiled
@@ -156,36 +154,34 @@ def is_partially_mapped(pages: Pages, pfn: int) -> bool:
 
 @compiled
 def migrate_pieces(
-    pages: Pages, zone: np.void, lists: Lists, rules: LinuxRules, cc: np.void, nr_pieces: int
+    pages: Pages, zone: np.void, rules: np.void, cc: np.void, nr_pieces: int
 ) -> None:
     """Migrate the pages of split folios, one try each; a page mapped nowhere is freed instead."""
     roles = pages.roles[0 if cc["mode"] == MIGRATE_SYNC else 1]
-    size = len(lists.dst)
+    size = len(cc["dst"])
     nr_drawn = 0
     for piece in range(1, nr_pieces + 1):
-        src = int(lists.dst[size - piece])
+        src = int(cc["dst"][size - piece])
         if pages.kind[src] & UNMAPPED:
             cc["nr_split_freed"] += 1
             cc["nr_migrated"] += 1
-            free_unref_page(pages, zone, lists, rules, src, 0)
+            free_unref_page(pages, zone, rules, src, np.int64(0))
             continue
         if roles[pages.kind[src]] == STUCK:
             continue
-        dst = compaction_alloc(pages, zone, lists, rules, cc, 0)
+        dst = compaction_alloc(pages, zone, rules, cc, np.int64(0))
         if dst == NO_PAGE:
             break
-        lists.isolated[nr_drawn] = src
-        lists.dst[nr_drawn] = dst
+        cc["isolated"][nr_drawn] = src
+        cc["dst"][nr_drawn] = dst
         nr_drawn += 1
     for drawn in range(nr_drawn):
-        src, dst = int(lists.isolated[drawn]), int(lists.dst[drawn])
-        move_folio(pages, zone, lists, rules, cc, src, dst)
+        src, dst = int(cc["isolated"][drawn]), int(cc["dst"][drawn])
+        move_folio(pages, zone, rules, cc, src, dst)
 
 
 @compiled
-def migrate_batch(
-    pages: Pages, zone: np.void, lists: Lists, rules: LinuxRules, cc: np.void
-) -> int:
+def migrate_batch(pages: Pages, zone: np.void, rules: np.void, cc: np.void) -> int:
     """Migrate the isolated folios of one batch: draw all destinations, then move all (6.3).
 
     Returns:
@@ -196,45 +192,43 @@ def migrate_batch(
     roles = pages.roles[0 if cc["mode"] == MIGRATE_SYNC else 1]
     nr_taken = int(cc["nr_taken"])
     nr_drawn = 0
-    nr_pieces = 0
+    nr_pieces = np.int64(0)
     result = 0
     for folio in range(nr_taken - 1, -1, -1):
-        src = int(lists.isolated[folio])
-        order = int(pages.order[src])
+        src = int(cc["isolated"][folio])
+        order = np.int64(pages.order[src])
         if order > 0 and is_partially_mapped(pages, src):
-            nr_pieces = split_folio(pages, lists, src, nr_pieces)
+            nr_pieces = split_folio(pages, cc, src, nr_pieces)
             result = 1
             continue
-        dst = compaction_alloc(pages, zone, lists, rules, cc, order)
+        dst = compaction_alloc(pages, zone, rules, cc, order)
         if dst == NO_PAGE and order > 0:
-            nr_pieces = split_folio(pages, lists, src, nr_pieces)
+            nr_pieces = split_folio(pages, cc, src, nr_pieces)
             result = 1
             continue
         if dst == NO_PAGE:
             cc["nr_failed"] += 1
             result = -ENOMEM
             break
-        lists.isolated[nr_taken - 1 - nr_drawn] = src  # Never passes `folio`: it only fills gaps.
-        lists.dst[nr_drawn] = dst
+        cc["isolated"][nr_taken - 1 - nr_drawn] = src  # Never passes `folio`: it only fills gaps.
+        cc["dst"][nr_drawn] = dst
         nr_drawn += 1
     for drawn in range(nr_drawn):
-        src = int(lists.isolated[nr_taken - 1 - drawn])
-        dst = int(lists.dst[drawn])
+        src = int(cc["isolated"][nr_taken - 1 - drawn])
+        dst = int(cc["dst"][drawn])
         if roles[pages.kind[src]] == STUCK:
-            cc["nr_failed"] += 1 << int(pages.order[src])
-            compaction_free(pages, lists, rules, cc, dst)
+            cc["nr_failed"] += 1 << np.int64(pages.order[src])
+            compaction_free(pages, zone, rules, cc, dst)
             result = result if result < 0 else 1
         else:
-            move_folio(pages, zone, lists, rules, cc, src, dst)
+            move_folio(pages, zone, rules, cc, src, dst)
     if nr_pieces > 0:
-        migrate_pieces(pages, zone, lists, rules, cc, nr_pieces)
+        migrate_pieces(pages, zone, rules, cc, nr_pieces)
     return result
 
 
 @compiled
-def migrate_each(
-    pages: Pages, zone: np.void, lists: Lists, rules: LinuxRules, cc: np.void
-) -> int:
+def migrate_each(pages: Pages, zone: np.void, rules: np.void, cc: np.void) -> int:
     """Migrate the isolated pages one by one: each source is freed before the next draws (6.1).
 
     Returns:
@@ -245,50 +239,49 @@ def migrate_each(
     roles = pages.roles[0 if cc["mode"] == MIGRATE_SYNC else 1]
     result = 0
     for page in range(int(cc["nr_taken"]) - 1, -1, -1):
-        src = int(lists.isolated[page])
-        dst = compaction_alloc(pages, zone, lists, rules, cc, 0)
+        src = int(cc["isolated"][page])
+        dst = compaction_alloc(pages, zone, rules, cc, np.int64(0))
         if dst == NO_PAGE:
             cc["nr_failed"] += 1
             return -ENOMEM
         if roles[pages.kind[src]] == STUCK:
             cc["nr_failed"] += 1
-            compaction_free(pages, lists, rules, cc, dst)
+            compaction_free(pages, zone, rules, cc, dst)
             result = 1
         else:
-            move_folio(pages, zone, lists, rules, cc, src, dst)
+            move_folio(pages, zone, rules, cc, src, dst)
     return result
 
 
 @compiled
-def migrate_pages(
-    pages: Pages, zone: np.void, lists: Lists, rules: LinuxRules, cc: np.void
-) -> int:
+def migrate_pages(pages: Pages, zone: np.void, rules: np.void, cc: np.void) -> int:
     """Migrate the isolated pages of one batch by this kernel's way; see `migrate_batch`."""
-    if rules.batched_migration:
-        result = migrate_batch(pages, zone, lists, rules, cc)
+    if rules["batched_migration"]:
+        result = migrate_batch(pages, zone, rules, cc)
     else:
-        result = migrate_each(pages, zone, lists, rules, cc)
+        result = migrate_each(pages, zone, rules, cc)
     cc["nr_migratepages"] = 0
     cc["nr_taken"] = 0
     return result
 
 
 @compiled
-def release_held(
-    pages: Pages, zone: np.void, lists: Lists, rules: LinuxRules, cc: np.void
-) -> int:
+def release_held(pages: Pages, zone: np.void, rules: np.void, cc: np.void) -> int:
     """Free the pages still held, and return the highest PFN among them (0 if none).
 
     Source: release_free_list(), mm/compaction.c.
     """
     high_pfn = 0
     for order in range(NR_PAGE_ORDERS):
-        while lists.held_head[order] != NO_PAGE:
-            pfn = int(lists.held_head[order])
+        while zone["held_head"][order] != NO_PAGE:
+            pfn = int(zone["held_head"][order])
             list_remove(
-                pages, lists.held_head[order : order + 1], lists.held_tail[order : order + 1], pfn
+                pages,
+                zone["held_head"][order : order + 1],
+                zone["held_tail"][order : order + 1],
+                pfn,
             )
             high_pfn = max(high_pfn, pfn)
-            free_unref_page(pages, zone, lists, rules, pfn, order)
+            free_unref_page(pages, zone, rules, pfn, order)
     cc["nr_freepages"] = 0
     return high_pfn

@@ -18,8 +18,7 @@ from movable.mm.constants import (
     PCP_BATCH_SCALE_MAX,
 )
 from movable.mm.kinds import TAIL, PageKind
-from movable.mm.rules import LinuxRules
-from movable.mm.state import NO_PAGE, NR_PCP_LISTS, Lists, Pages
+from movable.mm.state import NO_PAGE, NR_PCP_LISTS, Pages
 
 PCP = int(PageKind.PCP)
 PCP_TAIL = int(PageKind.PCP) | TAIL
@@ -35,25 +34,23 @@ def order_to_pindex(migratetype: int, order: int) -> int:
 
 
 @compiled
-def free_pcppages_bulk(
-    pages: Pages, zone: np.void, lists: Lists, count: int, first: int
-) -> None:
+def free_pcppages_bulk(pages: Pages, zone: np.void, count: int, first: int) -> None:
     """Free up to `count` pages from the lists to the buddy, oldest first, from list `first` on."""
     count = min(count, int(zone["pcp_count"]))
     pindex = first - 1
     while count > 0:
         pindex = pindex + 1 if pindex < NR_PCP_LISTS - 1 else 0
-        while lists.pcp_tail[pindex] == NO_PAGE:
+        while zone["pcp_tail"][pindex] == NO_PAGE:
             pindex = pindex + 1 if pindex < NR_PCP_LISTS - 1 else 0
-        while count > 0 and lists.pcp_tail[pindex] != NO_PAGE:
-            pfn = lists.pcp_tail[pindex]
-            order = int(pages.order[pfn])
-            head = lists.pcp_head[pindex : pindex + 1]
-            tail = lists.pcp_tail[pindex : pindex + 1]
+        while count > 0 and zone["pcp_tail"][pindex] != NO_PAGE:
+            pfn = zone["pcp_tail"][pindex]
+            order = np.int64(pages.order[pfn])
+            head = zone["pcp_head"][pindex : pindex + 1]
+            tail = zone["pcp_tail"][pindex : pindex + 1]
             list_remove(pages, head, tail, pfn)
             count -= 1 << order
             zone["pcp_count"] -= 1 << order
-            free_one_page(pages, zone, lists, pfn, order)
+            free_one_page(pages, zone, pfn, order)
 
 
 @compiled
@@ -115,14 +112,12 @@ def pcp_overflow_auto(zone: np.void, order: int) -> int:
 
 
 @compiled
-def free_unref_page(
-    pages: Pages, zone: np.void, lists: Lists, rules: LinuxRules, pfn: int, order: int
-) -> None:
+def free_unref_page(pages: Pages, zone: np.void, rules: np.void, pfn: int, order: int) -> None:
     """Free [pfn, pfn + 2^order) as its last user does: to a per-CPU list where orders allow."""
-    migratetype = int(pages.migratetype[pfn >> PAGEBLOCK_ORDER])
+    migratetype = np.int64(pages.migratetype[pfn >> PAGEBLOCK_ORDER])
     on_pcp = order <= PAGE_ALLOC_COSTLY_ORDER or order == PAGEBLOCK_ORDER
     if not on_pcp or migratetype == MIGRATE_ISOLATE:
-        free_one_page(pages, zone, lists, pfn, order)
+        free_one_page(pages, zone, pfn, order)
         return
     if migratetype >= MIGRATE_PCPTYPES:
         migratetype = MIGRATE_MOVABLE
@@ -132,31 +127,35 @@ def free_unref_page(
     pages.kind[pfn] = PCP
     pages.order[pfn] = order
     pindex = order_to_pindex(migratetype, order)
-    list_push(pages, lists.pcp_head[pindex : pindex + 1], lists.pcp_tail[pindex : pindex + 1], pfn)
+    list_push(
+        pages, zone["pcp_head"][pindex : pindex + 1], zone["pcp_tail"][pindex : pindex + 1], pfn
+    )
     zone["pcp_count"] += 1 << order
-    if rules.pcp_auto_high:
+    if rules["pcp_auto_high"]:
         excess = pcp_overflow_auto(zone, order)
     else:
         excess = pcp_overflow_6_1(zone, order)
     if excess > 0:
-        free_pcppages_bulk(pages, zone, lists, excess, pindex)
+        free_pcppages_bulk(pages, zone, excess, pindex)
 
 
 @compiled
-def drain_pages_zone(pages: Pages, zone: np.void, lists: Lists) -> None:
+def drain_pages_zone(pages: Pages, zone: np.void) -> None:
     """Empty this CPU's lists of the zone into the buddy allocator."""
     while zone["pcp_count"] > 0:
         chunk = zone["pcp_batch"] << PCP_BATCH_SCALE_MAX
-        free_pcppages_bulk(pages, zone, lists, chunk, 0)
+        free_pcppages_bulk(pages, zone, chunk, np.int64(0))
 
 
 @compiled
-def adopt_pcp_block(pages: Pages, zone: np.void, lists: Lists, pfn: int) -> None:
+def adopt_pcp_block(pages: Pages, zone: np.void, pfn: int) -> None:
     """Put the block at `pfn`, already marked as on a per-CPU list, on this CPU's list, as newest."""
-    order = int(pages.order[pfn])
-    migratetype = int(pages.migratetype[pfn >> PAGEBLOCK_ORDER])
+    order = np.int64(pages.order[pfn])
+    migratetype = np.int64(pages.migratetype[pfn >> PAGEBLOCK_ORDER])
     if migratetype >= MIGRATE_PCPTYPES:
         migratetype = MIGRATE_MOVABLE
     pindex = order_to_pindex(migratetype, order)
-    list_push(pages, lists.pcp_head[pindex : pindex + 1], lists.pcp_tail[pindex : pindex + 1], pfn)
+    list_push(
+        pages, zone["pcp_head"][pindex : pindex + 1], zone["pcp_tail"][pindex : pindex + 1], pfn
+    )
     zone["pcp_count"] += 1 << order

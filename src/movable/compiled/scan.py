@@ -28,8 +28,7 @@ from movable.mm.constants import (
     PAGEBLOCK_ORDER,
 )
 from movable.mm.kinds import TAIL, PageKind
-from movable.mm.rules import LinuxRules
-from movable.mm.state import Lists, Pages, Role
+from movable.mm.state import Pages, Role
 
 HELD = int(PageKind.HELD)
 HELD_TAIL = int(PageKind.HELD) | TAIL
@@ -54,18 +53,18 @@ def pageblock_end(pfn: int) -> int:
 
 
 @compiled
-def takes_folio(rules: LinuxRules, cc: np.void, order: int) -> bool:
+def takes_folio(rules: np.void, cc: np.void, order: int) -> bool:
     """Whether a compound page of `order` on the LRU is a source for this run."""
     if order == 0:
         return True
-    if not rules.large_folios or order >= PAGEBLOCK_ORDER:
+    if not rules["large_folios"] or order >= PAGEBLOCK_ORDER:
         return False
     return cc["order"] == -1 or order < cc["order"]
 
 
 @compiled
 def update_pageblock_skip(
-    pages: Pages, zone: np.void, rules: LinuxRules, cc: np.void, end_pfn: int, mark: bool
+    pages: Pages, zone: np.void, rules: np.void, cc: np.void, end_pfn: int, mark: bool
 ) -> None:
     """Remember that the pageblock before `end_pfn` is scanned: its skip bit, the cached PFNs.
 
@@ -100,8 +99,7 @@ class Sources(NamedTuple):
 def isolate_migratepages_block(
     pages: Pages,
     zone: np.void,
-    lists: Lists,
-    rules: LinuxRules,
+    rules: np.void,
     cc: np.void,
     low_pfn: int,
     end_pfn: int,
@@ -110,8 +108,8 @@ def isolate_migratepages_block(
 
     Args:
         pages: `skip` is modified.
-        zone, cc: modified: cached positions, counters.
-        lists: `isolated` gets the sources appended, in ascending PFN order.
+        zone, cc: modified: cached positions, counters; ``cc["isolated"]`` gets the sources
+            appended, in ascending PFN order.
         low_pfn, end_pfn: PFNs, inside one pageblock.
 
     Source: isolate_migratepages_block(), mm/compaction.c.  Left out: contention, locks.
@@ -134,52 +132,50 @@ def isolate_migratepages_block(
             edge = (pfn & -block) + block
         nr_scanned += 1
         if pfn == low_pfn and (
-            pfn % PAGEBLOCK_NR_PAGES == 0 or (rules.unaligned_skip_test and pfn == zone["start_pfn"])
+            pfn % PAGEBLOCK_NR_PAGES == 0
+            or (rules["unaligned_skip_test"] and pfn == zone["start_pfn"])
         ):
             at_start = True
             if (
                 not cc["ignore_skip_hint"]
                 and pages.skip[pfn >> PAGEBLOCK_ORDER]
-                and not (rules.count_jumps and cc["finish_pageblock"])
+                and not (rules["count_jumps"] and cc["finish_pageblock"])
             ):
                 cc["total_migrate_scanned"] += nr_scanned
                 update_cached_migrate(zone, cc, end_pfn)
                 return Sources(end_pfn, 0)
         role = roles[pages.kind[pfn]]
-        order = int(pages.order[pfn])
+        order = np.int64(pages.order[pfn])
         if role == ROLE_FREE:
             if order > 0:
                 jump = (1 << order) - 1
                 pfn += jump
-                nr_scanned += jump if rules.count_jumps else 0
+                nr_scanned += jump if rules["count_jumps"] else 0
             pfn += 1
             continue
         if role >= LRU and takes_folio(rules, cc, order):
             if role != DRIVER and not is_marked:
-                is_marked = at_start or not rules.count_jumps
+                is_marked = at_start or not rules["count_jumps"]
                 if not cc["ignore_skip_hint"]:
-                    is_first = at_start and (rules.count_jumps or pfn == low_pfn)
+                    is_first = at_start and (rules["count_jumps"] or pfn == low_pfn)
                     if is_first:
                         if pages.skip[pfn >> PAGEBLOCK_ORDER] and not cc["finish_pageblock"]:
-                            if rules.count_jumps:
+                            if rules["count_jumps"]:
                                 pfn = end_pfn
                             break
                         pages.skip[pfn >> PAGEBLOCK_ORDER] = 1
-            lists.isolated[int(cc["nr_taken"]) + nr_taken] = pfn
+            cc["isolated"][int(cc["nr_taken"]) + nr_taken] = pfn
             nr_taken += 1
             nr_isolated += 1 << order
             nr_scanned += (1 << order) - 1
             pfn += 1 << order
-            if (
-                nr_before + nr_isolated >= COMPACT_CLUSTER_MAX
-                and not cc["finish_pageblock"]
-            ):
+            if nr_before + nr_isolated >= COMPACT_CLUSTER_MAX and not cc["finish_pageblock"]:
                 break
             continue
         if order > 0 and order <= MAX_PAGE_ORDER:
             jump = (1 << order) - 1
             pfn += jump
-            nr_scanned += jump if rules.count_jumps else 0
+            nr_scanned += jump if rules["count_jumps"] else 0
         if fail_fast:
             nr_taken = 0
             nr_isolated = 0
@@ -198,7 +194,7 @@ def isolate_migratepages_block(
 
 
 @compiled
-def isolate_free_page(pages: Pages, zone: np.void, lists: Lists, pfn: int) -> int:
+def isolate_free_page(pages: Pages, zone: np.void, pfn: int) -> int:
     """Take the free block at `pfn` out of the buddy, for use as a target.
 
     Returns:
@@ -206,14 +202,14 @@ def isolate_free_page(pages: Pages, zone: np.void, lists: Lists, pfn: int) -> in
 
     Source: __isolate_free_page(), mm/page_alloc.c.
     """
-    order = int(pages.order[pfn])
+    order = np.int64(pages.order[pfn])
     nr_pages = 1 << order
-    migratetype = int(pages.migratetype[pfn >> PAGEBLOCK_ORDER])
+    migratetype = np.int64(pages.migratetype[pfn >> PAGEBLOCK_ORDER])
     if migratetype != MIGRATE_ISOLATE:
         if zone["nr_free_pages"] - zone["nr_highatomic"] <= zone["raw_min"] + nr_pages:
             return 0
         zone["nr_free_pages"] -= nr_pages
-    del_page_from_free_list(pages, zone, lists, pfn, order)
+    del_page_from_free_list(pages, zone, pfn, order)
     for page in range(pfn, pfn + nr_pages):
         pages.kind[page] = HELD_TAIL
     pages.kind[pfn] = HELD
@@ -221,19 +217,19 @@ def isolate_free_page(pages: Pages, zone: np.void, lists: Lists, pfn: int) -> in
     if order >= PAGEBLOCK_ORDER - 1 and migratetype < MIGRATE_HIGHATOMIC:
         first = pfn >> PAGEBLOCK_ORDER
         for pageblock in range(first, max(first + 1, (pfn + nr_pages) >> PAGEBLOCK_ORDER)):
-            set_pageblock_movable(pages, zone, lists, pageblock)
+            set_pageblock_movable(pages, zone, pageblock)
     return nr_pages
 
 
 @compiled
-def hold(pages: Pages, lists: Lists, rules: LinuxRules, cc: np.void, pfn: int) -> None:
+def hold(pages: Pages, zone: np.void, rules: np.void, cc: np.void, pfn: int) -> None:
     """Append the isolated free block at `pfn` to the held list of its order.
 
     Without large folios there is one list for all orders, number 0, in the order of isolation.
     """
-    nr_pages = 1 << int(pages.order[pfn])
-    held = int(pages.order[pfn]) if rules.large_folios else 0
-    list_append(pages, lists.held_head[held : held + 1], lists.held_tail[held : held + 1], pfn)
+    nr_pages = 1 << np.int64(pages.order[pfn])
+    held = np.int64(pages.order[pfn]) if rules["large_folios"] else 0
+    list_append(pages, zone["held_head"][held : held + 1], zone["held_tail"][held : held + 1], pfn)
     cc["nr_freepages"] += nr_pages
     cc["nr_isolated"] += nr_pages
 
@@ -249,8 +245,7 @@ class Targets(NamedTuple):
 def isolate_freepages_block(
     pages: Pages,
     zone: np.void,
-    lists: Lists,
-    rules: LinuxRules,
+    rules: np.void,
     cc: np.void,
     start_pfn: int,
     end_pfn: int,
@@ -268,20 +263,20 @@ def isolate_freepages_block(
     while pfn < end_pfn:
         nr_scanned += 1
         role = pages.roles[0, pages.kind[pfn]]
-        order = int(pages.order[pfn])
+        order = np.int64(pages.order[pfn])
         nr_pages = 1 << order
         if role == ROLE_FREE:
-            if isolate_free_page(pages, zone, lists, pfn) == 0:
+            if isolate_free_page(pages, zone, pfn) == 0:
                 break
             nr_scanned += nr_pages - 1
             nr_isolated += nr_pages
-            hold(pages, lists, rules, cc, pfn)
+            hold(pages, zone, rules, cc, pfn)
             if cc["nr_migratepages"] <= cc["nr_freepages"]:
                 pfn += nr_pages
                 break
             pfn += nr_pages - 1
         elif order > 0 and order <= MAX_PAGE_ORDER:
-            if not rules.free_scan_bounded_jump:
+            if not rules["free_scan_bounded_jump"]:
                 pfn += nr_pages - 1
             elif pfn + nr_pages <= end_pfn:
                 pfn += nr_pages - 1
@@ -292,13 +287,13 @@ def isolate_freepages_block(
 
 
 @compiled
-def suitable_migration_target(pages: Pages, rules: LinuxRules, cc: np.void, pfn: int) -> bool:
+def suitable_migration_target(pages: Pages, rules: np.void, cc: np.void, pfn: int) -> bool:
     """Whether the pageblock whose first page in the zone is `pfn` may receive pages.
 
     Source: suitable_migration_target(), mm/compaction.c.
     """
     limit = PAGEBLOCK_ORDER
-    if rules.target_goal_order and cc["order"] > 0:
+    if rules["target_goal_order"] and cc["order"] > 0:
         limit = cc["order"]
     if pages.roles[0, pages.kind[pfn]] == ROLE_FREE and pages.order[pfn] >= limit:
         return False
@@ -318,9 +313,7 @@ def is_online_pageblock(pages: Pages, zone: np.void, pfn: int) -> bool:
 
 
 @compiled
-def isolate_freepages(
-    pages: Pages, zone: np.void, lists: Lists, rules: LinuxRules, cc: np.void
-) -> None:
+def isolate_freepages(pages: Pages, zone: np.void, rules: np.void, cc: np.void) -> None:
     """Hold free pages for the batch, from the free scanner's position downward.
 
     Each pageblock that yields nothing doubles the stride of the next, in this call: a quirk that
@@ -339,13 +332,11 @@ def isolate_freepages(
             and suitable_migration_target(pages, rules, cc, block_pfn)
             and (cc["ignore_skip_hint"] or not pages.skip[block_pfn >> PAGEBLOCK_ORDER])
         ):
-            found = isolate_freepages_block(
-                pages, zone, lists, rules, cc, pfn, end_pfn, stride
-            )
+            found = isolate_freepages_block(pages, zone, rules, cc, pfn, end_pfn, stride)
             pfn = found.next_pfn
             if pfn == end_pfn:
                 pages.skip[block_pfn >> PAGEBLOCK_ORDER] = 1
-                cached = block_pfn - (PAGEBLOCK_NR_PAGES if rules.cached_free_one_lower else 0)
+                cached = block_pfn - (PAGEBLOCK_NR_PAGES if rules["cached_free_one_lower"] else 0)
                 if cached < zone["cached_free_pfn"]:
                     zone["cached_free_pfn"] = cached
             if cc["nr_freepages"] >= cc["nr_migratepages"]:

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from movable.mm.constants import MIGRATE_TYPES, NR_PAGE_ORDERS
+from movable.mm.rules import LinuxRules
 
 NR_PCP_LISTS: Final = 14
 """Orders 0 to 3 by three types, then order 9 not movable and movable."""
@@ -51,28 +52,19 @@ class Pages(NamedTuple):
     roles: NDArray[np.uint8]
 
 
-class Lists(NamedTuple):
-    """The list heads of one zone, int64; all modified in place.
-
-    free_head, free_tail, nr_free: (MIGRATE_TYPES, NR_PAGE_ORDERS); nr_free counts blocks.
-    pcp_head, pcp_tail: (NR_PCP_LISTS,), of the one CPU that runs.
-    held_head, held_tail: (NR_PAGE_ORDERS,), free pages isolated by the running compaction.
-    isolated, dst: work arrays for the pages of one migration batch.
-    """
-
-    free_head: NDArray[np.int64]
-    free_tail: NDArray[np.int64]
-    nr_free: NDArray[np.int64]
-    pcp_head: NDArray[np.int64]
-    pcp_tail: NDArray[np.int64]
-    held_head: NDArray[np.int64]
-    held_tail: NDArray[np.int64]
-    isolated: NDArray[np.int64]
-    dst: NDArray[np.int64]
-
+_FREE_AREA: Final = (MIGRATE_TYPES, NR_PAGE_ORDERS)
 
 ZONE_DTYPE: Final = np.dtype(
     [
+        ("free_head", np.int64, _FREE_AREA),
+        ("free_tail", np.int64, _FREE_AREA),
+        ("nr_free", np.int64, _FREE_AREA),  # blocks
+        ("pcp_head", np.int64, (NR_PCP_LISTS,)),  # of the one CPU that runs
+        ("pcp_tail", np.int64, (NR_PCP_LISTS,)),
+        ("held_head", np.int64, (NR_PAGE_ORDERS,)),  # free pages the running compaction holds
+        ("held_tail", np.int64, (NR_PAGE_ORDERS,)),
+    ]
+    + [
         (name, np.int64)
         for name in (
             "start_pfn",
@@ -114,8 +106,12 @@ ZONE_DTYPE: Final = np.dtype(
 )
 """One zone's scalars, Linux's struct zone and the running CPU's struct per_cpu_pages."""
 
+MAX_BATCH: Final = 2048
+"""Folios in one migration batch, and room for the pieces of split ones."""
+
 CONTROL_DTYPE: Final = np.dtype(
-    [
+    [("isolated", np.int64, (MAX_BATCH,)), ("dst", np.int64, (MAX_BATCH,))]
+    + [
         (name, np.int64)
         for name in (
             "order",  # -1: no goal
@@ -152,20 +148,8 @@ CONTROL_DTYPE: Final = np.dtype(
 """struct compact_control: one run in one zone, and its counters."""
 
 
-def empty_lists(nr_isolated: int = 4096) -> Lists:
-    """Return the list heads of a zone with nothing on any list."""
-
-    def heads(*shape: int) -> NDArray[np.int64]:
-        return np.full(shape, NO_PAGE, dtype=np.int64)
-
-    return Lists(
-        free_head=heads(MIGRATE_TYPES, NR_PAGE_ORDERS),
-        free_tail=heads(MIGRATE_TYPES, NR_PAGE_ORDERS),
-        nr_free=np.zeros((MIGRATE_TYPES, NR_PAGE_ORDERS), dtype=np.int64),
-        pcp_head=heads(NR_PCP_LISTS),
-        pcp_tail=heads(NR_PCP_LISTS),
-        held_head=heads(NR_PAGE_ORDERS),
-        held_tail=heads(NR_PAGE_ORDERS),
-        isolated=np.zeros(nr_isolated, dtype=np.int64),
-        dst=np.zeros(nr_isolated, dtype=np.int64),
-    )
+def record_of(rules: LinuxRules) -> np.void:
+    """Return `rules` as the record that compiled code reads by key."""
+    dtype = np.dtype([(name, np.int64) for name in rules._fields])
+    record: np.void = np.array(tuple(int(value) for value in rules), dtype=dtype)[()]
+    return record

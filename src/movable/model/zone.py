@@ -21,10 +21,8 @@ from movable.mm.state import (
     CONTROL_DTYPE,
     NO_PAGE,
     ZONE_DTYPE,
-    Lists,
     Pages,
     Role,
-    empty_lists,
 )
 from movable.mm.zoneinfo import PerCpuPages, ZoneInfo
 
@@ -84,7 +82,6 @@ class Zone:
 
     info: ZoneInfo
     record: np.void
-    lists: Lists
 
     @property
     def name(self) -> str:
@@ -94,7 +91,7 @@ class Zone:
     def nr_free_by_order(self) -> tuple[int, ...]:
         """Return the free blocks of each order: its line of /proc/buddyinfo."""
         out = np.zeros(NR_PAGE_ORDERS, dtype=np.int64)
-        count_free_by_order(self.lists, out)
+        count_free_by_order(self.record, out)
         return tuple(out.tolist())
 
 
@@ -138,8 +135,10 @@ def new_zone(
     record["contiguous"] = _is_contiguous(pages, int(record["start_pfn"]), int(record["end_pfn"]))
     _set_pcp(record, info, rules, cpu)
     _split_across_types(pages, int(record["start_pfn"]), int(record["end_pfn"]))
-    zone = Zone(info, record, empty_lists())
-    record["nr_free_pages"] = adopt_free_blocks(pages, record, zone.lists)
+    for name in ("free", "pcp", "held"):
+        record[f"{name}_head"][:] = record[f"{name}_tail"][:] = NO_PAGE
+    zone = Zone(info, record)
+    record["nr_free_pages"] = adopt_free_blocks(pages, record)
     record["nr_highatomic"] = _nr_highatomic(pages, zone, rules)
     _adopt_pcp(pages, zone)
     return zone
@@ -191,7 +190,7 @@ def _nr_highatomic(pages: Pages, zone: Zone, rules: LinuxRules) -> int:
     """Return what watermarks leave out: free HighAtomic pages, or all pages of such pageblocks."""
     if rules.highatomic_free_only:
         orders = np.arange(NR_PAGE_ORDERS)
-        return int((zone.lists.nr_free[MIGRATE_HIGHATOMIC] << orders).sum())
+        return int((zone.record["nr_free"][MIGRATE_HIGHATOMIC] << orders).sum())
     first = int(zone.record["start_pfn"]) >> PAGEBLOCK_ORDER
     last = (int(zone.record["end_pfn"]) - 1) >> PAGEBLOCK_ORDER
     types = pages.migratetype[first : last + 1]
@@ -206,6 +205,4 @@ def _adopt_pcp(pages: Pages, zone: Zone) -> None:
     start_pfn, end_pfn = int(zone.record["start_pfn"]), int(zone.record["end_pfn"])
     states = pages.kind[start_pfn:end_pfn]
     for pfn in (np.flatnonzero(states == PageKind.PCP) + start_pfn).tolist():
-        adopt_pcp_block(pages, zone.record, zone.lists, pfn)
-
-
+        adopt_pcp_block(pages, zone.record, pfn)
