@@ -1,0 +1,205 @@
+"""Which pages without flags are on per-CPU lists, which are zsmalloc's, and if a balloon moves.
+
+A page on a per-CPU list shows nothing: flags 0, mapcount 0.  So do vmalloc's and kernel stacks'
+pages, drivers' pages, and most of zsmalloc's.  /proc/zoneinfo tells how many are on the lists
+(``count``) and how many zsmalloc has (``nr_zspages``); which they are is inferred from where they
+lie.  Compaction treats the first like any kernel page, but they are free memory after a drain; the
+second it can move.
+"""
+
+from dataclasses import dataclass, field
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from movable.frames.pageblocks import Pageblocks
+from movable.mm.constants import MIGRATE_CMA, MIGRATE_MOVABLE, MIGRATE_RECLAIMABLE, PAGEBLOCK_ORDER
+from movable.mm.flags import KPF_MMAP, KPF_PRIVATE
+from movable.mm.kinds import KIND_MASK, PageKind
+from movable.mm.snapshot import Snapshot
+from movable.mm.zoneinfo import ZoneInfo
+
+# Modules whose balloon pages have movable_ops, and inflating ones whose have not.
+_MOVING_BALLOONS: Final = ("virtio_balloon", "vmw_balloon", "cmm")
+_OTHER_OFFLINERS: Final = ("hv_balloon", "xen_balloon", "virtio_mem")
+
+# How likely a flagless page is on a per-CPU list, by where it lies.  Measured on recorded runs,
+# rounded; only their order matters, and that the last is too little to name a page.
+_IN_RECLAIMABLE: Final = 0.8  # Where only slab caches allocate.
+_BROKEN_GROUP_BY_FREE: Final = 0.6  # No kernel stack (four pages), and next to free pages.
+_BROKEN_GROUP: Final = 0.3
+_BY_FREE: Final = 0.25
+_ELSEWHERE: Final = 0.02
+_LEAST_CHANCE: Final = 0.1
+
+_STACK_ORDER: Final = 2
+_NEIGHBOUR_ORDER: Final = 3  # The largest order on per-CPU lists but for huge pages.
+
+
+@dataclass(frozen=True, slots=True)
+class ZoneFound:
+    """How many pages of a zone the kernel told of, and how many were picked."""
+
+    nid: int
+    name: str
+    nr_told: int
+    nr_found: int
+
+
+@dataclass(frozen=True, slots=True)
+class FoundPages:
+    """The pages picked, as int64 PFNs in order, and the figures of each populated zone."""
+
+    pfns: NDArray[np.int64] = field(repr=False)
+    zones: tuple[ZoneFound, ...]
+
+
+def find_pcp_pages(
+    snapshot: Snapshot, kinds: NDArray[np.uint8], pageblocks: Pageblocks
+) -> FoundPages:
+    """Pick the pages that are most likely on per-CPU lists, never more than the kernel counts.
+
+    Args:
+        kinds: state bytes with zsmalloc's pages marked; KERNEL pages without flags are candidates.
+    """
+    chosen, zones = [], []
+    for zone in snapshot.populated_zones:
+        pfns = _flagless_pfns(snapshot, kinds, zone)
+        chances = _pcp_chances(kinds, pageblocks, pfns, zone.nr_pcp)
+        picked = _most_likely(pfns, chances, zone.nr_pcp)
+        chosen.append(picked)
+        zones.append(ZoneFound(zone.nid, zone.name, zone.nr_pcp, len(picked)))
+    return _found(chosen, zones)
+
+
+def find_zsmalloc_pages(
+    snapshot: Snapshot, kinds: NDArray[np.uint8], pageblocks: Pageblocks
+) -> FoundPages:
+    """Pick zsmalloc's pages: those that show it, and flagless ones near them, up to the count.
+
+    A zspage's first page shows PRIVATE and no other flag.  Until 6.6 its pages kept an object's
+    offset where the mapcount is, so they show MMAP as well.  Its other pages are single movable
+    allocations made together, hence near it, in Movable pageblocks.
+    """
+    chosen, zones = [], []
+    for zone in snapshot.populated_zones:
+        nr_told = zone.counters.get("nr_zspages", 0)
+        sure = _sure_zsmalloc_pfns(snapshot, kinds, zone) if nr_told else np.zeros(0, np.int64)
+        pfns = _flagless_pfns(snapshot, kinds, zone)
+        pfns = pfns[_is_target_type(pageblocks, pfns)]
+        if len(sure):
+            picked = _most_likely(pfns, _nearness(sure, pfns), nr_told - len(sure))
+            sure = np.concatenate((sure, picked))
+        chosen.append(sure)
+        zones.append(ZoneFound(zone.nid, zone.name, nr_told, len(sure)))
+    return _found(chosen, zones)
+
+
+def balloon_moves(snapshot: Snapshot) -> bool | None:
+    """Return whether compaction can move OFFLINE pages; None if that cannot be told.
+
+    A driver that is built into the kernel is not in /proc/modules.
+
+    Source: users of balloon_compaction.h and of __SetPageOffline(), v6.12.
+    """
+    if any(module in snapshot.modules for module in _MOVING_BALLOONS):
+        return True
+    if any(module in snapshot.modules for module in _OTHER_OFFLINERS):
+        return False
+    return None
+
+
+def _found(chosen: list[NDArray[np.int64]], zones: list[ZoneFound]) -> FoundPages:
+    pfns = np.concatenate([np.zeros(0, dtype=np.int64), *chosen])
+    return FoundPages(np.sort(pfns), tuple(zones))
+
+
+def _zone_slice(snapshot: Snapshot, zone: ZoneInfo) -> slice:
+    assert zone.start_pfn is not None
+    return slice(zone.start_pfn, min(zone.end_pfn, snapshot.nr_pfns))
+
+
+def _flagless_pfns(
+    snapshot: Snapshot, kinds: NDArray[np.uint8], zone: ZoneInfo
+) -> NDArray[np.int64]:
+    """Return the pages of `zone` that show nothing and that no cgroup pays for."""
+    here = _zone_slice(snapshot, zone)
+    is_candidate = (kinds[here] & KIND_MASK == PageKind.KERNEL) & (snapshot.flags[here] == 0)
+    if snapshot.cgroups is not None:
+        is_candidate &= snapshot.cgroups[here] == 0
+    if snapshot.counts is not None:
+        is_candidate &= snapshot.counts[here] == 0
+    pfns: NDArray[np.int64] = np.flatnonzero(is_candidate) + here.start
+    return pfns
+
+
+def _is_target_type(pageblocks: Pageblocks, pfns: NDArray[np.int64]) -> NDArray[np.bool_]:
+    types = pageblocks.types[pfns >> PAGEBLOCK_ORDER]
+    is_target: NDArray[np.bool_] = (types == MIGRATE_MOVABLE) | (types == MIGRATE_CMA)
+    return is_target
+
+
+def _most_likely(
+    pfns: NDArray[np.int64], chances: NDArray[np.float64], nr_wanted: int
+) -> NDArray[np.int64]:
+    """Return up to `nr_wanted` of `pfns`, the likeliest, none that is unlikely."""
+    order = np.argsort(-chances, kind="stable")[: max(nr_wanted, 0)]
+    return pfns[order[chances[order] >= _LEAST_CHANCE]]
+
+
+def _pcp_chances(
+    kinds: NDArray[np.uint8], pageblocks: Pageblocks, pfns: NDArray[np.int64], nr_told: int
+) -> NDArray[np.float64]:
+    """Return for each candidate how likely it is on a per-CPU list.
+
+    Kernel allocations keep out of Movable blocks, so a flagless page there is free, unless there
+    are more of them than the lists hold: then a driver owns the others.
+    """
+    is_free = kinds & KIND_MASK == PageKind.FREE
+    is_by_free = _is_beside(is_free, pfns, _NEIGHBOUR_ORDER)
+    is_candidate = np.zeros(len(kinds), dtype=np.bool_)
+    is_candidate[pfns] = True
+    is_broken = _is_beside(~is_candidate, pfns, _STACK_ORDER)
+    chances = np.where(is_broken, _BROKEN_GROUP, _ELSEWHERE)
+    chances[is_by_free] = np.where(is_broken[is_by_free], _BROKEN_GROUP_BY_FREE, _BY_FREE)
+    is_reclaimable = pageblocks.types[pfns >> PAGEBLOCK_ORDER] == MIGRATE_RECLAIMABLE
+    chances[is_reclaimable] = np.maximum(chances[is_reclaimable], _IN_RECLAIMABLE)
+    is_movable = _is_target_type(pageblocks, pfns)
+    share = min(1.0, nr_told / max(int(is_movable.sum()), 1))
+    beside = np.where(is_by_free[is_movable], 1.0, 0.5)
+    chances[is_movable] = share * beside if share < 1 else 1.0
+    return chances
+
+
+def _is_beside(
+    is_such: NDArray[np.bool_], pfns: NDArray[np.int64], order: int
+) -> NDArray[np.bool_]:
+    """Return whether any page of the aligned block of `order` around each of `pfns` is such."""
+    nr_blocks = -(-len(is_such) >> order)
+    padded = np.zeros(nr_blocks << order, dtype=np.bool_)
+    padded[: len(is_such)] = is_such
+    is_beside: NDArray[np.bool_] = np.any(padded.reshape(nr_blocks, -1), axis=1)[pfns >> order]
+    return is_beside
+
+
+def _sure_zsmalloc_pfns(
+    snapshot: Snapshot, kinds: NDArray[np.uint8], zone: ZoneInfo
+) -> NDArray[np.int64]:
+    here = _zone_slice(snapshot, zone)
+    words = snapshot.flags[here]
+    private, mmap = np.uint64(1 << KPF_PRIVATE), np.uint64(1 << KPF_MMAP)
+    is_sure = (words != 0) & (words & ~(private | mmap) == 0)
+    is_sure |= kinds[here] & KIND_MASK == PageKind.ZSMALLOC
+    pfns: NDArray[np.int64] = np.flatnonzero(is_sure) + here.start
+    return pfns
+
+
+def _nearness(sure: NDArray[np.int64], pfns: NDArray[np.int64]) -> NDArray[np.float64]:
+    """Return a chance that falls with the distance to the nearest of `sure`."""
+    after = np.searchsorted(sure, pfns)
+    below = pfns - sure[np.maximum(after - 1, 0)]
+    above = sure[np.minimum(after, len(sure) - 1)] - pfns
+    distances = np.minimum(np.abs(below), np.abs(above))
+    nearness: NDArray[np.float64] = np.maximum(1.0 / (1.0 + 0.01 * distances), _LEAST_CHANCE)
+    return nearness
