@@ -38,7 +38,7 @@ def load(path: Path | None, output: "Output", *, rules: str | None = None) -> "F
 
         snapshot = open_snapshot(path)
         progress("telling what each page is (the first time, this compiles)")
-        from movable.frames.frames import frames_of
+        from movable.frames.build import frames_of
 
         return frames_of(snapshot, rules=rules)
 

@@ -1,11 +1,22 @@
 """What the kernel's compaction would do to a snapshot: the `Forecast`."""
 
-from dataclasses import dataclass, field
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass, field, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
+from movable.errors import UsageError
+from movable.frames.frames import Frames
+from movable.mm.constants import PAGEBLOCK_ORDER
 from movable.mm.doubt import Doubt
+from movable.mm.kinds import KIND_MASK, PageKind
+from movable.mm.state import Role
+from movable.model.run import CompactMemory, ZoneRun
+from movable.model.zone import roles_of
+
+_NOISE_PAGES = 3
+"""How many pages a machine allocates or frees by itself between two looks at it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,13 +41,21 @@ class ZoneForecast:
 
 @dataclass(frozen=True, slots=True)
 class Totals:
-    """All zones together; nr_huge counts pageblock-sized free units."""
+    """All zones together; nr_huge counts pageblock-sized free units: an order-10 block is two.
+
+    `nr_huge_after_range` is what it can be as far as the doubts go; `noise` is the part of it
+    that comes from a few pages which any machine allocates or frees meanwhile.
+    """
 
     nr_migrated: int
     nr_huge_before: int
     nr_huge_after: int
     nr_huge_after_range: tuple[int, int]
     noise: int
+
+    def to_json(self) -> dict[str, object]:
+        """Return the fixed JSON form."""
+        return {**asdict(self), "nr_huge_after_range": list(self.nr_huge_after_range)}
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,3 +74,128 @@ class Forecast:
     kinds_before: NDArray[np.uint8] = field(repr=False)
     kinds_after: NDArray[np.uint8] = field(repr=False)
     nr_obtained: int | None = None
+
+    def to_json(self) -> dict[str, object]:
+        """Return the fixed JSON form."""
+        obtained = {} if self.nr_obtained is None else {"nr_obtained": self.nr_obtained}
+        return {
+            "schema": 1,
+            "rules": self.rules,
+            "action": self.action,
+            "zones": [asdict(zone) for zone in self.zones],
+            "totals": self.totals.to_json(),
+            **obtained,
+            "doubts": [asdict(doubt) for doubt in self.doubts],
+        }
+
+
+def nr_huge_of(nr_free_blocks: tuple[int, ...]) -> int:
+    """Return the pageblock-sized units in free blocks counted per order."""
+    return sum(
+        count << (order - PAGEBLOCK_ORDER)
+        for order, count in enumerate(nr_free_blocks)
+        if order >= PAGEBLOCK_ORDER
+    )
+
+
+def predict(frames: Frames, *, action: str = "compact_memory") -> Forecast:
+    """Return what `action` would do to the machine of `frames`.
+
+    Raises:
+        UsageError: an action that is not known.
+    """
+    if action != "compact_memory":
+        raise UsageError(f"no action called {action!r}: there is compact_memory")
+    run = CompactMemory(frames, _roles(frames))
+    zones = tuple(_zone_forecast(zone) for zone in run.zones)
+    forecast = Forecast(
+        rules=frames.rules.name,
+        action=action,
+        zones=zones,
+        totals=_totals(zones),
+        doubts=frames.doubts,
+        kinds_before=frames.kinds,
+        kinds_after=run.pages.kind,
+    )
+    return _with_range(frames, forecast)
+
+
+def _roles(frames: Frames, overrides: dict[PageKind, Role] | None = None) -> NDArray[np.uint8]:
+    allowed = frames.snapshot.sysctls.get("vm.compact_unevictable_allowed", 1) != 0
+    return roles_of(unevictable_allowed=allowed, overrides=overrides)
+
+
+def _zone_forecast(zone: ZoneRun) -> ZoneForecast:
+    return ZoneForecast(
+        nid=zone.info.nid,
+        name=zone.info.name,
+        nr_free_blocks_before=zone.nr_free_before,
+        nr_free_blocks_after=zone.nr_free_after,
+        nr_migrated=zone.nr_migrated,
+        nr_migrate_scanned=zone.nr_migrate_scanned,
+        nr_free_scanned=zone.nr_free_scanned,
+        nr_on_pcp_after=zone.nr_on_pcp_after,
+        nr_failed=zone.nr_failed,
+        result=zone.result,
+    )
+
+
+def _totals(zones: tuple[ZoneForecast, ...]) -> Totals:
+    after = sum(nr_huge_of(zone.nr_free_blocks_after) for zone in zones)
+    return Totals(
+        nr_migrated=sum(zone.nr_migrated for zone in zones),
+        nr_huge_before=sum(nr_huge_of(zone.nr_free_blocks_before) for zone in zones),
+        nr_huge_after=after,
+        nr_huge_after_range=(after, after),
+        noise=0,
+    )
+
+
+def _with_range(frames: Frames, forecast: Forecast) -> Forecast:
+    """Widen the forecast to what its doubts allow: runs with doubtful pages stuck, and free."""
+    center = forecast.totals.nr_huge_after
+    seen = [center, *(_nr_huge_after(frames, roles) for roles in _doubtful_roles(frames))]
+    noisy = [_nr_huge_after(_disturbed(frames, seed), _roles(frames)) for seed in range(2)]
+    noise = max(1, *(abs(nr_huge - center) for nr_huge in noisy))
+    totals = replace(
+        forecast.totals,
+        nr_huge_after_range=(max(0, min(seen) - noise), max(seen) + noise),
+        noise=noise,
+    )
+    return replace(forecast, totals=totals, doubts=(*forecast.doubts, *_doubts_of_pages(frames)))
+
+
+def _nr_huge_after(frames: Frames, roles: NDArray[np.uint8]) -> int:
+    run = CompactMemory(frames, roles)
+    return sum(nr_huge_of(zone.nr_free_after) for zone in run.zones)
+
+
+def _doubtful_roles(frames: Frames) -> Iterator[NDArray[np.uint8]]:
+    """Yield the roles of a run in which pages that may or may not move do the other thing."""
+    if (frames.kinds == PageKind.BLOCKDEV).any():
+        yield _roles(frames, {PageKind.BLOCKDEV: Role.LRU})
+
+
+def _doubts_of_pages(frames: Frames) -> Iterator[Doubt]:
+    nr_metadata = int((frames.kinds & KIND_MASK == PageKind.BLOCKDEV).sum())
+    if nr_metadata:
+        yield Doubt(
+            "blockdev-metadata",
+            f"{nr_metadata} pages of block-device metadata may move or be held by their file "
+            "system; they are taken to stay, and the range includes that all move",
+        )
+    yield Doubt(
+        "pins-invisible",
+        "extra references (pins) do not show in /proc; no page is taken to be pinned",
+    )
+
+
+def _disturbed(frames: Frames, seed: int) -> Frames:
+    """Return `frames` with a few ordinary pages freed, as any machine does by itself."""
+    rng = np.random.default_rng(seed)
+    movable = np.flatnonzero((frames.kinds == PageKind.ANON) & (frames.orders == 0))
+    if len(movable) < _NOISE_PAGES:
+        return frames
+    kinds = frames.kinds.copy()
+    kinds[rng.choice(movable, _NOISE_PAGES, replace=False)] = PageKind.FREE
+    return replace(frames, kinds=kinds)

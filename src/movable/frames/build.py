@@ -1,0 +1,247 @@
+"""From a snapshot to `Frames`: flags, then what the machine's counters say of flagless pages."""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from movable.frames.frames import Frames, ZoneReconciliation
+from movable.frames.kinds import Kinds, kinds_of
+from movable.frames.pageblocks import Confidence, Pageblocks, infer_pageblock_types
+from movable.frames.pcp import balloon_moves, find_pcp_pages, find_zsmalloc_pages
+from movable.frames.truth import UNTOLD, Truth, pinned_pfns
+from movable.mm.constants import (
+    MAX_PAGE_ORDER,
+    MIGRATE_UNMOVABLE,
+    NR_PAGE_ORDERS,
+    PAGEBLOCK_ORDER,
+)
+from movable.mm.doubt import Doubt
+from movable.mm.kinds import KIND_MASK, PageKind
+from movable.mm.rules import ChosenRules, choose_rules, rules_by_name
+from movable.mm.snapshot import Snapshot
+from movable.mm.zoneinfo import ZoneInfo
+
+_UNINIT_SHARE = 20
+"""Memory counts as uninitialised if more than one page in this many is present but not managed."""
+
+
+def frames_of(
+    snapshot: Snapshot, *, rules: str | None = None, truth: Truth | None = None
+) -> Frames:
+    """Return what every page of `snapshot` is.
+
+    Args:
+        rules: a name of `movable.mm.rules.RULES`; by default the snapshot's release decides.
+        truth: what a kernel module recorded beside the snapshot; it replaces every inference.
+
+    Raises:
+        UnsupportedKernelError: there are no rules for the snapshot's kernel.
+        UsageError: there are no rules of that name.
+    """
+    chosen = choose_rules(snapshot.release) if rules is None else _named(snapshot, rules)
+    draft = _Draft.of(snapshot, chosen)
+    draft.mark_uninitialised()
+    if truth is None:
+        draft.infer()
+    else:
+        draft.apply(truth)
+    return draft.finish()
+
+
+def _named(snapshot: Snapshot, name: str) -> ChosenRules:
+    return ChosenRules(name, rules_by_name(name), is_checked=False)
+
+
+@dataclass(slots=True)
+class _Draft:
+    """Frames in the making."""
+
+    snapshot: Snapshot
+    chosen: ChosenRules
+    kinds: NDArray[np.uint8]
+    orders: NDArray[np.uint8]
+    pageblocks: Pageblocks
+    doubts: list[Doubt]
+
+    @classmethod
+    def of(cls, snapshot: Snapshot, chosen: ChosenRules) -> "_Draft":
+        moves = balloon_moves(snapshot)
+        found = kinds_of(snapshot, chosen.rules, balloon_moves=moves is not False)
+        nothing = Pageblocks(np.zeros(0, dtype=np.uint8), np.zeros(0, dtype=np.uint8))
+        draft = cls(snapshot, chosen, found.kinds, found.orders, nothing, [])
+        draft._doubt_rules()
+        draft._doubt_flags(found, moves)
+        return draft
+
+    def infer(self) -> None:
+        """Infer what /proc does not show: types, zsmalloc pages, per-CPU pages."""
+        self.pageblocks = infer_pageblock_types(
+            self.snapshot,
+            self.kinds,
+            self.orders,
+            has_hygiene=self.chosen.rules.freelist_hygiene,
+        )
+        zsmalloc = find_zsmalloc_pages(self.snapshot, self.kinds, self.pageblocks)
+        self.kinds[zsmalloc.pfns] = PageKind.ZSMALLOC
+        pcp = find_pcp_pages(self.snapshot, self.kinds, self.pageblocks)
+        self.kinds[pcp.pfns] = PageKind.PCP
+        self._doubt_types()
+
+    def apply(self, truth: Truth) -> None:
+        """Use what a kernel module wrote down instead."""
+        types = np.where(truth.types == UNTOLD, MIGRATE_UNMOVABLE, truth.types).astype(np.uint8)
+        self.pageblocks = Pageblocks(types, np.full(len(types), Confidence.CERTAIN, np.uint8))
+        self._mark_flagless(truth.pcp_pfns, PageKind.PCP)
+        self._mark_flagless(truth.movable_ops_pfns, PageKind.DRIVER)
+        pinned = pinned_pfns(truth, self.snapshot)
+        is_anon = np.isin(self.kinds[pinned] & KIND_MASK, (PageKind.ANON, PageKind.ANON_MLOCKED))
+        self.kinds[pinned[is_anon]] = PageKind.PINNED
+        self.kinds[pinned[~is_anon]] = PageKind.FILE_STUCK
+        self.doubts.append(
+            Doubt(
+                "truth", "types, references and driver pages are as a kernel module recorded them"
+            )
+        )
+
+    def finish(self) -> Frames:
+        """Reconcile what was found with the kernel's counts, and seal it."""
+        reconciliation = tuple(self._reconcile(zone) for zone in self.snapshot.populated_zones)
+        self._doubt_counts(reconciliation)
+        return Frames(
+            self.snapshot,
+            self.chosen,
+            self.kinds,
+            self.orders,
+            self.pageblocks,
+            reconciliation,
+            tuple(self.doubts),
+        )
+
+    def mark_uninitialised(self) -> None:
+        """Find memory that the kernel did not initialise yet: the longest flagless runs."""
+        total = 0
+        for zone in self.snapshot.populated_zones:
+            assert zone.start_pfn is not None
+            states = self.kinds[zone.start_pfn : zone.end_pfn]
+            nr_reserved = int((states & KIND_MASK == PageKind.RESERVED).sum())
+            nr_unmanaged = zone.present - zone.managed - nr_reserved
+            if nr_unmanaged * _UNINIT_SHARE > zone.present:
+                total += _mark_longest_runs(states, nr_unmanaged)
+        if total:
+            self.doubts.append(
+                Doubt(
+                    "memory-uninitialised",
+                    f"{total} pages are present but not managed: memory that the kernel has not "
+                    "initialised yet, or that a hypervisor took; they count as absent here",
+                )
+            )
+
+    def _mark_flagless(self, pfns: NDArray[np.int64], kind: PageKind) -> None:
+        known = (PageKind.KERNEL, PageKind.ZSMALLOC, PageKind.COMPOUND)
+        states = self.kinds[pfns] & KIND_MASK
+        self.kinds[pfns[np.isin(states, known)]] = kind
+
+    def _reconcile(self, zone: ZoneInfo) -> ZoneReconciliation:
+        assert zone.start_pfn is not None
+        span = slice(zone.start_pfn, zone.end_pfn)
+        heads = self.kinds[span] == PageKind.FREE
+        found = np.bincount(self.orders[span][heads], minlength=NR_PAGE_ORDERS)
+        nr_pcp = int((self.kinds[span] & KIND_MASK == PageKind.PCP).sum())
+        told = self.snapshot.buddyinfo.get(zone.key, ())
+        return ZoneReconciliation(
+            zone.nid, zone.name, tuple(found.tolist()), told, zone.nr_pcp, nr_pcp
+        )
+
+    def _doubt_rules(self) -> None:
+        if not self.chosen.is_checked:
+            self.doubts.append(
+                Doubt(
+                    "rules-unchecked",
+                    f"the rules called {self.chosen.name} were not checked against recordings of "
+                    f"Linux {self.snapshot.release}",
+                )
+            )
+
+    def _doubt_flags(self, found: Kinds, moves: bool | None) -> None:
+        if found.unknown_bits:
+            bits = ", ".join(str(bit) for bit in found.unknown_bits)
+            self.doubts.append(
+                Doubt("flags-unknown", f"kpageflags has bits without a name: {bits}")
+            )
+        if found.nr_torn:
+            self.doubts.append(
+                Doubt(
+                    "pages-torn",
+                    f"{found.nr_torn} compound pages are not a power of two long: they changed "
+                    "while kpageflags was read",
+                )
+            )
+        if moves is None and (self.kinds & KIND_MASK == PageKind.BALLOON).any():
+            self.doubts.append(
+                Doubt(
+                    "balloon-driver-unknown",
+                    "no loaded module tells whose the OFFLINE pages are; they are taken to be a "
+                    "balloon that can move",
+                )
+            )
+
+    def _doubt_types(self) -> None:
+        confidence = self.pageblocks.confidence
+        in_zone = np.zeros(len(confidence), dtype=np.bool_)
+        for zone in self.snapshot.populated_zones:
+            assert zone.start_pfn is not None
+            in_zone[
+                zone.start_pfn >> PAGEBLOCK_ORDER : (zone.end_pfn - 1 >> PAGEBLOCK_ORDER) + 1
+            ] = True
+        confidence = confidence[in_zone]
+        nr_certain = int((confidence == Confidence.CERTAIN).sum())
+        if nr_certain == len(confidence):
+            return
+        if self.snapshot.pagetypeinfo is None:
+            text = "pagetypeinfo is missing (it takes root): pageblock types are guessed from pages"
+        else:
+            text = (
+                f"{len(confidence) - nr_certain} of {len(confidence)} pageblock types are inferred "
+                "from pagetypeinfo's counts, the others follow from them"
+            )
+        self.doubts.append(Doubt("types-inferred", text))
+
+    def _doubt_counts(self, reconciliation: tuple[ZoneReconciliation, ...]) -> None:
+        wrong = [
+            zone.name
+            for zone in reconciliation
+            if zone.from_buddyinfo and zone.from_flags != zone.from_buddyinfo
+        ]
+        if wrong:
+            self.doubts.append(
+                Doubt(
+                    "free-blocks-differ",
+                    f"free blocks by page flags and by buddyinfo differ in {', '.join(wrong)}: "
+                    "pages were allocated or freed during the capture",
+                )
+            )
+        told = sum(zone.nr_pcp_told for zone in reconciliation)
+        found = sum(zone.nr_pcp_found for zone in reconciliation)
+        if told:
+            self.doubts.append(
+                Doubt(
+                    "pcp-inferred",
+                    f"{told} pages are on per-CPU lists; which ones is inferred ({found} found)",
+                )
+            )
+
+
+def _mark_longest_runs(states: NDArray[np.uint8], nr_pages: int) -> int:
+    """Make UNINIT of flagless runs of a largest block or more, longest first, up to `nr_pages`."""
+    is_flagless = np.concatenate(([False], states == PageKind.KERNEL, [False]))
+    edges = np.flatnonzero(is_flagless[1:] != is_flagless[:-1])
+    starts, ends = edges[::2], edges[1::2]
+    nr_marked = 0
+    for run in np.argsort(starts - ends, kind="stable").tolist():
+        length = int(ends[run] - starts[run])
+        if length < 1 << MAX_PAGE_ORDER or nr_marked >= nr_pages:
+            break
+        states[starts[run] : ends[run]] = PageKind.UNINIT
+        nr_marked += length
+    return nr_marked
