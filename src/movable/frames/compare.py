@@ -143,7 +143,7 @@ def _compare_zone(before: Frames, after: Frames, zone: ZoneSurvey) -> NDArray[np
 def _kinds_by_pageblock(
     frames: Frames, zone: ZoneSurvey, first: int, end: int
 ) -> NDArray[np.uint8]:
-    """Return the kinds of the zone's pages, a pageblock a row; what is not of the zone is a hole."""
+    """Return the kinds of the zone's pages, a pageblock a row; pages outside it are holes."""
     kinds = np.full((end - first) * PAGEBLOCK_NR_PAGES, PageKind.HOLE, dtype=np.uint8)
     states = frames.kinds[zone.start_pfn : zone.end_pfn]
     offset = zone.start_pfn - first * PAGEBLOCK_NR_PAGES

@@ -4,6 +4,7 @@ import textwrap
 from typing import Final
 
 from movable.frames.compare import Difference
+from movable.frames.movability import Fate
 from movable.frames.pageblocks import Confidence
 from movable.mm.constants import NR_PAGE_ORDERS
 from movable.predict.explain import PageblockExplanation, PageExplanation
@@ -35,13 +36,13 @@ def page_text(page: PageExplanation, *, width: int, paint: Paint) -> str:
     return "\n".join([*lines, "", pageblock_text(page.pageblock, width=width, paint=paint)])
 
 
-_FATES: Final = (
-    "no memory",
-    "free",
-    "compaction moves it",
-    "stays in the way",
-    "a huge page in use",
-)
+_FATES: Final = {
+    Fate.ABSENT: "no memory",
+    Fate.FREE: "free",
+    Fate.MOVES: "compaction moves it",
+    Fate.STAYS: "stays in the way",
+    Fate.HUGE: "a huge page in use",
+}
 
 
 def _part_of(page: PageExplanation) -> str:
@@ -94,6 +95,7 @@ def difference_text(difference: Difference, *, width: int, paint: Paint) -> str:
             ("", "after", *zone.nr_free_blocks_after, zone.nr_huge_after),
         )
     ]
+    head = ["zone", "", *map(str, range(NR_PAGE_ORDERS)), "huge"]
     d = difference
     lines = [
         paint.bold(printable(f"{d.before} to {d.after}")),
@@ -102,9 +104,7 @@ def difference_text(difference: Difference, *, width: int, paint: Paint) -> str:
         *table(["kind", "before", "after", "change"], kinds, paint=paint),
         "",
         paint.bold("Free blocks by order"),
-        *table(
-            ["zone", "", *map(str, range(NR_PAGE_ORDERS)), "huge"], zones, paint=paint, nr_left=2
-        ),
+        *table(head, zones, paint=paint, nr_left=2),
         "",
         paint.bold("Pageblocks"),
         f"  {d.nr_pages_changed} pages changed, in {d.nr_pageblocks_changed} of {d.nr_pageblocks} "
