@@ -56,8 +56,9 @@ _BOOT_TYPE_GAIN: Final = 6.0
 # Free pageblocks are Movable, mostly: others are few, and were used once.
 _FREE_GAIN: Final = 3.0
 # Distributions build kernels with late initialisation, so it starts with better odds.
-_DEFERRED_GAIN: Final = 1.0
+_DEFERRED_GAIN: Final = 3.0
 _MOST_GAIN: Final = 5.0
+_KNOWN_BUDDY_GAIN: Final = 1.5
 _FLAGLESS_WEIGHT: Final = 0.02
 
 
@@ -75,11 +76,22 @@ class Contents(NamedTuple):
         )
 
 
-class Others(NamedTuple):
-    """What is known of the pageblocks that are not Movable: how many, and which could be."""
+class Evidence(NamedTuple):
+    """How well each type suits each pageblock, under one story of how this kernel booted.
 
-    nr_pageblocks: int
-    is_possible: NDArray[np.bool_]
+    `gains` is (pageblocks, MIGRATE_TYPES), log odds.  `movable` is the same for Movable against
+    the others, without what flagless pages say: it serves to compare stories, `prior` starts it.
+    """
+
+    gains: NDArray[np.float64]
+    movable: NDArray[np.float64]
+    prior: float
+
+    def log_likelihood(self, is_movable: NDArray[np.bool_]) -> float:
+        """Return how likely this story makes these labels."""
+        margins = np.clip(self.movable, -_MOST_GAIN, _MOST_GAIN)
+        against = np.where(is_movable, -margins, margins)
+        return self.prior - float(np.log1p(np.exp(against)).sum())
 
 
 def count_contents(kinds: NDArray[np.uint8], orders: NDArray[np.uint8]) -> Contents:
@@ -91,21 +103,37 @@ def count_contents(kinds: NDArray[np.uint8], orders: NDArray[np.uint8]) -> Conte
     return Contents(nr_kinds, nr_free, kinds[::PAGEBLOCK_NR_PAGES] & np.uint8(KIND_MASK))
 
 
-def type_gains(
-    snapshot: Snapshot,
+def stories(
+    snapshot: Snapshot, zone: ZoneInfo, pageblocks: NDArray[np.int64], contents: Contents
+) -> list[Evidence]:
+    """Return what the pages say of the types, under each story of booting that may be true.
+
+    Every pageblock is set to Movable at boot, but where Linux initialises page records late (all
+    of a node's last zone but its first sections), it does so only for blocks whose first page is
+    free: one that begins with reserved memory stays at 0, Unmovable.  Whether a kernel does it is
+    not shown, but by the number of pageblocks that are not Movable.
+
+    Source: defer_init(), deferred_free_pages(), mm/mm_init.c, v6.12.
+    """
+    is_reserved = contents.first_kinds == PageKind.RESERVED
+    share = contents.nr_kinds[:, PageKind.RESERVED] / PAGEBLOCK_NR_PAGES
+    boot = np.where(is_reserved, _BOOT_TYPE_GAIN * (0.5 + 0.5 * share), 0.0)
+    told = [_evidence(zone, pageblocks, contents, boot, 0.0)]
+    is_late = pageblocks >= _first_deferred_pageblock(snapshot, zone)
+    if is_late[is_reserved].any():
+        boot = np.where(is_late, -boot, boot)
+        told.append(_evidence(zone, pageblocks, contents, boot, _DEFERRED_GAIN))
+    return told
+
+
+def _evidence(
     zone: ZoneInfo,
     pageblocks: NDArray[np.int64],
     contents: Contents,
-    others: Others | None,
-) -> NDArray[np.float64]:
-    """Return how well each type suits each pageblock: (pageblocks, MIGRATE_TYPES), log odds.
-
-    Args:
-        pageblocks, contents: the zone's; only read.
-        others: None if nothing is known of them.
-    """
+    boot: NDArray[np.float64],
+    prior: float,
+) -> Evidence:
     gains = np.zeros((len(pageblocks), MIGRATE_TYPES))
-    boot = _boot_gain(snapshot, zone, pageblocks, contents, others)
     movable = _movable_gain(zone, contents, _FLAGLESS_WEIGHT) + _free_run_gain(contents)
     gains[:, MIGRATE_MOVABLE] = _with_buddies(movable, pageblocks) + boot
     gains[:, MIGRATE_RECLAIMABLE] = _with_buddies(_reclaimable_gain(contents), pageblocks)
@@ -113,7 +141,9 @@ def type_gains(
     gains[:, MIGRATE_HIGHATOMIC] = -3
     gains[:, MIGRATE_CMA] = gains[:, MIGRATE_MOVABLE] - 0.5
     gains[:, MIGRATE_ISOLATE] = gains[:, MIGRATE_MOVABLE] - 0.5
-    return gains
+    # Blocks of nothing but flagless pages, a driver's perhaps, fit either story.
+    margins = _with_buddies(_movable_gain(zone, contents, 0.0), pageblocks) + boot
+    return Evidence(gains, margins, prior)
 
 
 def _movable_gain(
@@ -156,7 +186,7 @@ def _free_run_gain(contents: Contents) -> NDArray[np.float64]:
     ends = np.append(np.flatnonzero(~is_free), len(is_free))
     nr_in_row = np.diff(ends, prepend=-1) - 1
     at = np.searchsorted(ends, np.arange(len(is_free)))
-    return np.where(is_free, 0.5 * np.log(np.maximum(nr_in_row[at], 1)), 0.0)
+    return np.where(is_free, 0.2 * np.log(np.maximum(nr_in_row[at], 1)), 0.0)
 
 
 def _with_buddies(gains: NDArray[np.float64], pageblocks: NDArray[np.int64]) -> NDArray[np.float64]:
@@ -167,41 +197,29 @@ def _with_buddies(gains: NDArray[np.float64], pageblocks: NDArray[np.int64]) -> 
 
     Source: steal_suitable_fallback(), change_pageblock_range(), mm/page_alloc.c, v6.12.
     """
-    clipped = np.append(np.clip(gains, -_MOST_GAIN, _MOST_GAIN), 0.0)
-    buddies = np.searchsorted(pageblocks, pageblocks ^ 1)
-    buddies[buddies == len(pageblocks)] = -1
-    is_there = pageblocks[buddies] == pageblocks ^ 1
+    buddies, is_there = _buddies(pageblocks)
+    clipped = np.clip(gains, -_MOST_GAIN, _MOST_GAIN)
     return gains + 0.5 * np.where(is_there, clipped[buddies], 0.0)
 
 
-def _boot_gain(
-    snapshot: Snapshot,
-    zone: ZoneInfo,
+def with_known_buddies(
+    gains: NDArray[np.float64],
     pageblocks: NDArray[np.int64],
-    contents: Contents,
-    others: Others | None,
+    types: NDArray[np.uint8],
+    is_known: NDArray[np.bool_],
 ) -> NDArray[np.float64]:
-    """Return what booting says for Movable, against any other type.
+    """Return `gains`, (pageblocks, MIGRATE_TYPES), in favour of the buddy's type if it is known."""
+    buddies, is_there = _buddies(pageblocks)
+    favoured = np.flatnonzero(is_there & is_known[buddies])
+    gains = gains.copy()
+    gains[favoured, types[buddies[favoured]]] += _KNOWN_BUDDY_GAIN
+    return gains
 
-    Every pageblock is set to Movable at boot, but where Linux initialises page records late (all
-    of a node's last zone but its first sections), it does so only for blocks whose first page is
-    free: one that begins with reserved memory stays at 0, Unmovable.  Whether this kernel does it
-    is told by the number of pageblocks that are not Movable.
 
-    Source: defer_init(), deferred_free_pages(), mm/mm_init.c, v6.12.
-    """
-    is_reserved = contents.first_kinds == PageKind.RESERVED
-    share = contents.nr_kinds[:, PageKind.RESERVED] / PAGEBLOCK_NR_PAGES
-    early = np.where(is_reserved, _BOOT_TYPE_GAIN * (0.5 + 0.5 * share), 0.0)
-    is_late = pageblocks >= _first_deferred_pageblock(snapshot, zone)
-    late = np.where(is_late, -early, early)
-    if others is None:
-        return np.where(is_late, 0.0, early)
-    # Blocks of nothing but flagless pages, a driver's perhaps, may be either here.
-    movable = _with_buddies(_movable_gain(zone, contents, 0.0), pageblocks)
-    as_early = _best_score(movable + early, others)
-    as_late = _best_score(movable + late, others) + _DEFERRED_GAIN
-    return late if as_late > as_early else early
+def _buddies(pageblocks: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
+    """Return where each pageblock's buddy of order 10 is in `pageblocks`, and whether it is."""
+    at = np.minimum(np.searchsorted(pageblocks, pageblocks ^ 1), len(pageblocks) - 1)
+    return at, pageblocks[at] == pageblocks ^ 1
 
 
 def _first_deferred_pageblock(snapshot: Snapshot, zone: ZoneInfo) -> int:
@@ -212,10 +230,3 @@ def _first_deferred_pageblock(snapshot: Snapshot, zone: ZoneInfo) -> int:
         return int(np.iinfo(np.int64).max)
     nr_sections = -(-(zone.start_pfn + SECTION_NR_PAGES) // SECTION_NR_PAGES)
     return nr_sections * (SECTION_NR_PAGES >> PAGEBLOCK_ORDER)
-
-
-def _best_score(movable: NDArray[np.float64], others: Others) -> float:
-    """Return the log likelihood of the best labels for the blocks that may have either."""
-    gains = np.sort(np.clip(movable[others.is_possible], -_MOST_GAIN, _MOST_GAIN))
-    low, high = gains[: others.nr_pageblocks], gains[others.nr_pageblocks :]
-    return -float(np.log1p(np.exp(low)).sum() + np.log1p(np.exp(-high)).sum())

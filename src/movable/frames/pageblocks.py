@@ -11,7 +11,7 @@ migratetype hygiene").  Before, one that was stolen alone is on another list tha
 nothing but a zone of one type is certain there.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import IntEnum
 from itertools import combinations
@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 
 from movable.compiled.blockfit import improve_labels, search_labels
 from movable.errors import UnsupportedKernelError
-from movable.frames.evidence import Contents, Others, count_contents, type_gains
+from movable.frames.evidence import Contents, Evidence, count_contents, stories, with_known_buddies
 from movable.mm.constants import (
     MAX_PAGE_ORDER,
     MIGRATE_HIGHATOMIC,
@@ -38,8 +38,8 @@ from movable.mm.rules import choose_rules
 from movable.mm.snapshot import Snapshot
 from movable.mm.zoneinfo import ZoneInfo, ZoneKey
 
-_SIMILAR_GAIN: Final = 1.5
-"""Two labellings whose evidence differs by less (a factor of 4.5 in odds) are as good."""
+_SIMILAR_GAIN: Final = 3.0
+"""Two labellings whose evidence differs by less (a factor of 20 in odds) are as good."""
 _MAX_ROUNDS: Final = 8
 _MAX_NODES: Final = 2_000_000
 _MAX_GAIN_TABLE: Final = 4_000_000
@@ -118,15 +118,38 @@ def infer_pageblock_types(
             continue
         contents_here = contents.of(pageblocks)
         rows = _rows(snapshot, zone.key)
-        others = _others(contents_here, rows)
-        gains = type_gains(snapshot, zone, pageblocks, contents_here, others)
+        told = stories(snapshot, zone, pageblocks, contents_here)
         if rows is None:
-            types[pageblocks] = gains[:, :MIGRATE_HIGHATOMIC].argmax(axis=1)
+            types[pageblocks] = told[-1].gains[:, :MIGRATE_HIGHATOMIC].argmax(axis=1)
             confidence[pageblocks] = Confidence.UNKNOWN
             continue
-        fitted = _fit_zone(pageblocks, contents_here, gains, rows, has_hygiene=has_hygiene)
+        fitted = _best_story(pageblocks, contents_here, told, rows, has_hygiene=has_hygiene)
         types[pageblocks], confidence[pageblocks] = fitted
     return Pageblocks(types, confidence)
+
+
+def _best_story(
+    pageblocks: NDArray[np.int64],
+    contents: Contents,
+    told: Sequence[Evidence],
+    rows: Mapping[int, NDArray[np.int64]],
+    *,
+    has_hygiene: bool,
+) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
+    """Return types and confidence under the likeliest story, once more with the known buddies."""
+
+    def fit(gains: NDArray[np.float64]) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
+        return _fit_zone(pageblocks, contents, gains, rows, has_hygiene=has_hygiene)
+
+    fits = [fit(story.gains) for story in told]
+    likelihoods = [
+        story.log_likelihood(types == MIGRATE_MOVABLE)
+        for story, (types, _) in zip(told, fits, strict=True)
+    ]
+    best = int(np.argmax(likelihoods))
+    types, confidence = fits[best]
+    is_known = confidence >= Confidence.INFERRED
+    return fit(with_known_buddies(told[best].gains, pageblocks, types, is_known))
 
 
 def _has_hygiene(release: str) -> bool:
@@ -160,17 +183,6 @@ def _rows(snapshot: Snapshot, key: ZoneKey) -> dict[int, NDArray[np.int64]] | No
         if nr
     }
     return rows or None
-
-
-def _others(contents: Contents, rows: Mapping[int, NDArray[np.int64]] | None) -> Others | None:
-    """Return which pageblocks have no more free blocks than some type that is not Movable."""
-    if rows is None:
-        return None
-    others = [row for migratetype, row in rows.items() if migratetype != MIGRATE_MOVABLE]
-    is_possible = np.zeros(len(contents.nr_free), dtype=np.bool_)
-    for row in others:
-        is_possible |= np.all(contents.nr_free <= row[:-1], axis=1)
-    return Others(sum(int(row[-1]) for row in others), is_possible)
 
 
 def _fit_zone(
