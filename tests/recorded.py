@@ -4,7 +4,8 @@ from functools import cache
 from pathlib import Path
 
 from movable.capture.files import open_snapshot
-from movable.frames.frames import Frames, frames_of
+from movable.frames.build import frames_of
+from movable.frames.frames import Frames
 from movable.predict.forecast import predict
 from movable.predict.summary import Summary, summary_of
 

@@ -94,9 +94,9 @@ _BY_KIND: Final = {
         "is 1.",
     ),
     PageKind.BLOCKDEV: Why(
-        _M,
-        "It is block-device page cache, often file-system metadata: it moves if no one is using "
-        "its buffers at that moment.",
+        _S,
+        "It is block-device page cache, as a rule file-system metadata: compaction isolates it, "
+        "but cannot copy it while its file system holds the buffers, which is taken to be always.",
     ),
     PageKind.KSM: Why(_M, "It is a page merged by KSM: it moves, with all its mappings."),
     PageKind.HUGETLB: Why(_S, "It belongs to a hugetlb page, which compaction never isolates."),
@@ -149,6 +149,41 @@ _UNEVICTABLE: Final = (
     PageKind.FILE_UNEVICTABLE,
     PageKind.SHMEM_UNEVICTABLE,
 )
+KIND_NAMES: Final = {
+    PageKind.HOLE: "hole",
+    PageKind.FREE: "free",
+    PageKind.PCP: "free, per-CPU list",
+    PageKind.HELD: "free, held",
+    PageKind.ANON: "anonymous",
+    PageKind.ANON_MLOCKED: "anonymous, mlocked",
+    PageKind.SWAPCACHE: "anonymous, swap cache",
+    PageKind.FILE: "page cache",
+    PageKind.FILE_DIRTY: "page cache, dirty",
+    PageKind.FILE_WRITEBACK: "page cache, writeback",
+    PageKind.FILE_UNEVICTABLE: "page cache, unevictable",
+    PageKind.FILE_STUCK: "page cache that cannot move",
+    PageKind.SHMEM: "shared memory",
+    PageKind.SHMEM_UNEVICTABLE: "shared memory, locked",
+    PageKind.BLOCKDEV: "block-device metadata",
+    PageKind.KSM: "merged (KSM)",
+    PageKind.HUGETLB: "hugetlb",
+    PageKind.BALLOON: "balloon",
+    PageKind.ZSMALLOC: "zsmalloc",
+    PageKind.DRIVER: "movable driver page",
+    PageKind.OFFLINE: "offline",
+    PageKind.SLAB: "slab",
+    PageKind.PGTABLE: "page table",
+    PageKind.RESERVED: "reserved",
+    PageKind.ZERO_PAGE: "zero page",
+    PageKind.HWPOISON: "bad memory",
+    PageKind.COMPOUND: "kernel, compound",
+    PageKind.KERNEL: "kernel, no flags",
+    PageKind.UNINIT: "not initialised",
+    PageKind.PINNED: "pinned",
+    PageKind.WHATIF: "what if movable",
+    PageKind.UNKNOWN: "unknown",
+}
+"""What people call each kind."""
 FIXED_KINDS: Final = frozenset({PageKind.RESERVED, PageKind.ZERO_PAGE, PageKind.HWPOISON})
 """Kinds that nobody can make movable, whoever owns them."""
 

@@ -250,8 +250,8 @@ def _doubts(total: _Count) -> tuple[Doubt, ...]:
     doubts = [
         Doubt(
             "upper-bound",
-            "“Huge pages if movable” is an upper bound: it takes every page of the kind as movable "
-            "at any moment, and free pages as wherever they are needed.",
+            "“huge if movable” is an upper bound: it takes every page of the kind as movable at "
+            "any moment, and free pages as wherever they are needed",
         )
     ]
     nr_flagless = int(total.nr_pages[PageKind.KERNEL])
@@ -260,7 +260,7 @@ def _doubts(total: _Count) -> tuple[Doubt, ...]:
             Doubt(
                 "owner-unknown",
                 f"{nr_flagless} pages in the way carry no flag at all: vmalloc, stacks and driver "
-                "pages look alike here.",
+                "pages look alike here",
             )
         )
     return tuple(doubts)

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from movable.frames.frames import Frames
+from movable.frames.movability import KIND_NAMES
 from movable.frames.survey import Survey, survey_of
 from movable.mm.constants import PAGE_SIZE, PAGEBLOCK_NR_PAGES
 from movable.mm.doubt import Doubt
@@ -82,6 +83,8 @@ _WHAT_TO_DO: Final = {
     "frees their pageblocks",
     PageKind.HUGETLB: "lowering vm.nr_hugepages gives them back if they are unused",
     PageKind.FILE_STUCK: "moving these files from ramfs to tmpfs makes them movable",
+    PageKind.BLOCKDEV: "`echo 1 > /proc/sys/vm/drop_caches` frees those that no file system holds",
+    PageKind.ANON_MLOCKED: "setting vm.compact_unevictable_allowed to 1 lets compaction move them",
     PageKind.PINNED: "the process that pins them (RDMA, VFIO, io_uring buffers) must let go",
 }
 
@@ -123,13 +126,13 @@ def _compact_now(forecast: Forecast, blockers: Blockers) -> str:
 
 
 def _about_blocker(row: Blocker) -> str:
-    name = row.kind.name.lower()
-    what = f"{name} pages" if not row.is_large else f"large {name} folios"
+    kind = f"{KIND_NAMES[row.kind]}{', in large folios' if row.is_large else ''}"
     todo = _WHAT_TO_DO.get(row.kind)
     if row.is_large:
         todo = "Linux 6.9 and later move them"
+    pages = counted(row.nr_pages_alone, "page")
     blocked = counted(row.nr_pageblocks_alone, "pageblock")
-    sentence = f"{row.nr_pages_alone} {what} alone keep {blocked} from becoming huge pages"
+    sentence = f"{pages} ({kind}), and nothing else, keep {blocked} from becoming huge pages"
     return f"{sentence}: {todo}." if todo else f"{sentence}."
 
 

@@ -23,7 +23,7 @@ from movable.predict.summary import Summary
 from movable.report.answers import CONFIDENCE_WORDS
 from movable.report.chart import OrderChart, order_chart
 from movable.report.pagemap import PageMap, embedded, page_map
-from movable.report.palette import GROUPS, LOOKS, rgb
+from movable.report.palette import GROUPS, LOOKS, label, rgb
 from movable.report.units import memory_text
 
 
@@ -112,7 +112,7 @@ def _map_values(picture: PageMap) -> dict[str, object]:
 def _look(kind: PageKind) -> dict[str, str]:
     look = LOOKS[kind]
     return {
-        "label": look.label,
+        "label": label(kind),
         "letter": look.letter,
         "light": look.light,
         "dark": look.dark,

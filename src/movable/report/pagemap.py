@@ -23,6 +23,7 @@ from movable.mm.zoneinfo import ZoneInfo
 MAX_UNITS: Final = 1 << 23
 """Pixels to draw at most: a pixel a page up to 32 GiB."""
 
+_NO_KIND: Final = 255
 LONG_HOLE_NR_PAGEBLOCKS: Final = 32
 """Holes of 64 MiB or more are left out of the picture."""
 
@@ -141,7 +142,8 @@ def dominant(kinds: NDArray[np.uint8], nr_pages: int) -> NDArray[np.uint8]:
     Args:
         kinds: `PageKind` values without other bits; the last group may be short.
     """
-    groups = np.pad(kinds, (0, -len(kinds) % nr_pages)).reshape(-1, nr_pages)
+    padding = (0, -len(kinds) % nr_pages)
+    groups = np.pad(kinds, padding, constant_values=_NO_KIND).reshape(-1, nr_pages)
     best = np.zeros(len(groups), dtype=np.uint8)
     most = np.zeros(len(groups), dtype=np.int32)
     for kind in count_kinds(kinds):

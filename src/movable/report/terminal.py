@@ -12,7 +12,7 @@ from movable.mm.constants import PAGEBLOCK_ORDER
 from movable.mm.kinds import PageKind
 from movable.report.lines import Paint, printable
 from movable.report.pagemap import Segment, dominant, segment_kinds, segments_of
-from movable.report.palette import GROUPS, LOOKS, rgb
+from movable.report.palette import GROUPS, LOOKS, label, rgb
 from movable.report.units import memory_text
 
 MAX_ROWS: Final = 40
@@ -107,9 +107,9 @@ def _legend(strips: list[_Strip], *, paint: Paint) -> list[str]:
     lines = []
     for group, title in GROUPS.items():
         entries = [
-            f"{paint.colored('██', look.dark)} {look.label}"
+            f"{paint.colored('██', look.dark)} {label(kind)}"
             if paint.is_on
-            else f"{look.letter} {look.label}"
+            else f"{look.letter} {label(kind)}"
             for kind, look in LOOKS.items()
             if kind in shown and look.group == group
         ]
