@@ -149,9 +149,10 @@ class TarReader:
         return data
 
     def _parse_header(self, header: bytes) -> tuple[bytes, bytes, int]:
-        told = self._number(header[148:156], 8)
-        if sum(header) - sum(header[148:156]) + 8 * ord(" ") != told:
-            raise self._error("not a tar archive, or damaged: a header's checksum does not match")
+        told = header[148:156].strip(b"\0 ")
+        found = sum(header) - sum(header[148:156]) + 8 * ord(" ")
+        if not told.isdigit() or b"8" in told or b"9" in told or int(told, 8) != found:
+            raise self._error("neither a snapshot nor a tar archive, or a header is damaged")
         name = header[:100].split(b"\0", 1)[0]
         if header[257:263] == b"ustar\0" and (prefix := header[345:500].split(b"\0", 1)[0]):
             name = prefix + b"/" + name

@@ -186,7 +186,7 @@ def _absent(raw: RawFiles, missing: list[Missing]) -> list[Missing]:
     known = {entry.name for entry in missing}
     expected = (*PAGE_FILES, "buddyinfo", "pagetypeinfo", "vmstat", "version")
     absent = [name for name in expected if name not in raw.texts and name not in raw.columns]
-    return [Missing(name, f"not in {raw.source}") for name in absent if name not in known]
+    return [Missing(name, "not recorded") for name in absent if name not in known]
 
 
 def _recorded(raw: RawFiles) -> dict[str, object]:

@@ -10,12 +10,10 @@ import numpy as np
 
 from movable.capture.assemble import nr_pfns_of
 from movable.capture.container import compressed_bytes
-from movable.capture.kpage import WORD_BYTES, Words
+from movable.capture.kpage import NR_READERS, WORD_BYTES, Words, read_chunk
 from movable.capture.machine import (
-    NR_READERS,
     check_linux,
     matches,
-    read_chunk,
     read_small,
     reason_of,
 )

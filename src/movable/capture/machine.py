@@ -9,7 +9,6 @@ import errno
 import os
 import stat
 import sys
-import threading
 from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
@@ -18,7 +17,7 @@ from typing import Final
 import numpy as np
 
 from movable.capture.assemble import RawFiles, assemble, check_zones, nr_pfns_of
-from movable.capture.kpage import WORD_BYTES, Words, check_size
+from movable.capture.kpage import WORD_BYTES, read_page_files
 from movable.capture.limits import MAX_TEXT_BYTES
 from movable.capture.sources import (
     BRACKET_SOURCES,
@@ -29,13 +28,13 @@ from movable.capture.sources import (
     name_of,
 )
 from movable.capture.sysctl import format_sysctl
+from movable.capture.version import parse_version
 from movable.capture.zoneinfo import parse_zoneinfo
-from movable.errors import CaptureError, PrivilegeError
+from movable.errors import CaptureError, ParseError, PrivilegeError
 from movable.mm.constants import PAGE_SIZE, SECTION_NR_PAGES
+from movable.mm.flags import LINUX_4_3, LINUX_2015, dialect_of
 from movable.mm.snapshot import Missing, Snapshot
 
-CHUNK_PAGES: Final = (1 << 20) // WORD_BYTES
-NR_READERS: Final = 2
 _READ_BYTES: Final = 1 << 20
 _LIVE_ROOT: Final = Path("/")
 _POST: Final = ".post"
@@ -69,25 +68,28 @@ def capture(root: Path = _LIVE_ROOT, *, pages: bool = True) -> Snapshot:
         zones = parse_zoneinfo(zoneinfo, source=str(root / "proc/zoneinfo"))
         check_zones(zones, raw.source)
         nr_pfns = -(-nr_pfns_of(zones) // SECTION_NR_PAGES) * SECTION_NR_PAGES
-        columns = {name: _resident(nr_pfns) for name in files}
+        columns = {name: np.zeros(nr_pfns, dtype=np.uint64) for name in files}
+        if "kpageflags" in columns:  # Written as a whole; take the memory now, not to be churn.
+            columns["kpageflags"][:: PAGE_SIZE // WORD_BYTES] = 0
         for source in BRACKET_SOURCES:
             _read_source(root, source, raw)
-        ends = read_page_files(list(files.values()), list(columns.values()))
         if pages:
+            end = read_page_files(files, columns, skip_known=_counts_are_plain(raw))
+            raw.columns = {name: words[:end] for name, words in columns.items()}
             for source in BRACKET_SOURCES:
                 _read_source(root, source, raw, suffix=_POST)
-    for (name, words), end in zip(columns.items(), ends, strict=True):
-        raw.columns[name] = words[:end]
     if not pages:
         raw.missing.extend(Missing(source.name, "not asked for") for source in PAGE_SOURCES)
     return assemble(raw)
 
 
-def _resident(nr_pfns: int) -> Words:
-    """Return an array whose memory is there already, not to be part of the churn."""
-    words = np.empty(nr_pfns, dtype=np.uint64)
-    words[:: PAGE_SIZE // WORD_BYTES] = 0
-    return words
+def _counts_are_plain(raw: RawFiles) -> bool:
+    """Return whether kpagecount gives counts and nothing else: Linux 5.1 and later."""
+    try:
+        release = parse_version(raw.texts.get("version", b"").decode("utf-8", "replace"))
+    except ParseError:
+        return False
+    return dialect_of(release) not in (LINUX_2015, LINUX_4_3)
 
 
 def check_linux(root: Path) -> None:
@@ -102,57 +104,6 @@ def check_linux(root: Path) -> None:
         )
     if not (root / "proc/zoneinfo").exists():
         raise CaptureError(f"no {root / 'proc/zoneinfo'}: is /proc mounted, and is this Linux?")
-
-
-def read_page_files(descriptors: list[int], columns: list[Words]) -> list[int]:
-    """Read page files into `columns`, on two threads, and return how many words each file had.
-
-    Args:
-        descriptors: open page files.
-        columns: out, uint64, one array a file, all of one length; words beyond a file's end are
-            left alone.
-    """
-    ends = [len(column) for column in columns]
-    views = [column.data.cast("B") for column in columns]
-    chunks = iter(range(0, max(ends, default=0), CHUNK_PAGES))
-    lock = threading.Lock()
-    errors: list[OSError] = []
-
-    def read() -> None:
-        while not errors:
-            with lock:
-                start = next(chunks, None)
-            if start is None:
-                return
-            for i, descriptor in enumerate(descriptors):
-                part = views[i][start * WORD_BYTES : (start + CHUNK_PAGES) * WORD_BYTES]
-                try:
-                    nr_words = read_chunk(descriptor, part, start * WORD_BYTES) // WORD_BYTES
-                except OSError as error:
-                    errors.append(error)
-                    return
-                if nr_words * WORD_BYTES < len(part):
-                    ends[i] = min(ends[i], start + nr_words)
-
-    threads = [threading.Thread(target=read) for _ in range(NR_READERS)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    if errors:
-        raise CaptureError(f"reading the page files: {errors[0].strerror}") from errors[0]
-    return ends
-
-
-def read_chunk(descriptor: int, view: memoryview, offset: int) -> int:
-    """Fill `view` from `offset`, and return how many bytes there were before the file's end."""
-    nr_done = 0
-    while nr_done < len(view):
-        step = os.preadv(descriptor, [view[nr_done:]], offset + nr_done)
-        if not step:
-            break
-        nr_done += step
-    return nr_done
 
 
 def _open_page_files(root: Path, raw: RawFiles, stack: ExitStack) -> dict[str, int]:
@@ -170,7 +121,6 @@ def _open_page_files(root: Path, raw: RawFiles, stack: ExitStack) -> dict[str, i
             raw.missing.append(Missing(source.name, reason_of(source, error)))
             continue
         stack.callback(os.close, descriptor)
-        check_size(os.fstat(descriptor).st_size, str(path))  # 0 in /proc; recorded ones have one.
         files[source.name] = descriptor
     return files
 
