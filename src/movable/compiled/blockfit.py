@@ -176,7 +176,7 @@ def improve_labels(
     Args:
         vectors: (pageblocks, columns); only read.
         gains: (pageblocks, types); only read.
-        penalties: (columns,); only read.
+        penalties: (types, columns); only read.
         residuals: what each type has too much of: (types, columns); modified in place.
         labels: a type for each pageblock; modified in place.
         nr_partners: with how many others each pageblock tries to swap, in one sweep.
@@ -229,12 +229,12 @@ def _try_relabel(
 ) -> int:
     old = labels[block]
     delta = gains[block, old] - gains[block, label]
-    for column in range(len(penalties)):
+    for column in range(vectors.shape[1]):
         step = vectors[block, column]
         if step:
             excess, other = residuals[old, column], residuals[label, column]
-            change = abs(excess - step) - abs(excess) + abs(other + step) - abs(other)
-            delta += penalties[column] * change
+            delta += penalties[old, column] * (abs(excess - step) - abs(excess))
+            delta += penalties[label, column] * (abs(other + step) - abs(other))
     if delta >= -1e-9:
         return 0
     residuals[old] -= vectors[block]
@@ -255,12 +255,12 @@ def _try_swap(
 ) -> int:
     one, two = labels[left], labels[right]
     delta = gains[left, one] + gains[right, two] - gains[left, two] - gains[right, one]
-    for column in range(len(penalties)):
+    for column in range(vectors.shape[1]):
         step = vectors[right, column] - vectors[left, column]
         if step:
             excess, other = residuals[one, column], residuals[two, column]
-            change = abs(excess + step) - abs(excess) + abs(other - step) - abs(other)
-            delta += penalties[column] * change
+            delta += penalties[one, column] * (abs(excess + step) - abs(excess))
+            delta += penalties[two, column] * (abs(other - step) - abs(other))
     if delta >= -1e-9:
         return 0
     residuals[one] += vectors[right] - vectors[left]

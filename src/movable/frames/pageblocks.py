@@ -31,6 +31,7 @@ from movable.mm.constants import (
     NR_PAGE_ORDERS,
     PAGEBLOCK_NR_PAGES,
     PAGEBLOCK_ORDER,
+    SECTION_NR_PAGES,
 )
 from movable.mm.kinds import PageKind
 from movable.mm.pagetypeinfo import CAPPED
@@ -40,8 +41,12 @@ from movable.mm.zoneinfo import ZoneInfo, ZoneKey
 
 _SIMILAR_GAIN: Final = 3.0
 """Two labellings whose evidence differs by less (a factor of 20 in odds) are as good."""
+_SECTION_NR_PAGEBLOCKS: Final = SECTION_NR_PAGES >> PAGEBLOCK_ORDER
+_HASH_FACTOR: Final = np.uint64(0x9E3779B97F4A7C15)
 _MAX_ROUNDS: Final = 8
-_MAX_NODES: Final = 2_000_000
+_COUNT_PENALTY: Final = 3.0
+_PAGEBLOCK_PENALTY: Final = 20.0
+_MAX_NODES: Final = 400_000
 _MAX_GAIN_TABLE: Final = 4_000_000
 _NR_SWAP_TRIALS: Final = 8_000_000
 _COLUMNS: Final = NR_PAGE_ORDERS + 1  # Free blocks per order, then pageblocks.
@@ -77,7 +82,6 @@ class _Items(NamedTuple):
     types): how well each type suits it, in natural logarithms of odds.
     """
 
-    firsts: NDArray[np.int64]
     vectors: NDArray[np.int64]
     gains: NDArray[np.float64]
 
@@ -196,41 +200,67 @@ def _fit_zone(
     """Return the type and the confidence of each pageblock of a zone."""
     # The most frequent type last: the others are searched, and it gets what they leave.
     present = sorted(rows, key=lambda migratetype: int(rows[migratetype][-1]))
-    is_here = contents.nr_kinds[:, PageKind.HOLE] < PAGEBLOCK_NR_PAGES
-    items, item_of = _items(pageblocks, contents, gains[:, present], is_here)
+    nr_told = sum(int(row[-1]) for row in rows.values())
+    here = np.flatnonzero(_is_present(pageblocks, contents, nr_told))
+    types = np.full(len(pageblocks), MIGRATE_UNMOVABLE, dtype=np.uint8)
+    confidence = np.full(len(pageblocks), Confidence.CERTAIN, dtype=np.uint8)
+    if not len(here):
+        return types, confidence
+    items, item_of = _items(pageblocks[here], contents.of(here), gains[here][:, present])
     needs = np.array([rows[migratetype] for migratetype in present])
     residuals = items.vectors.sum(axis=0) - needs.sum(axis=0)
     is_capped = (needs[:, :-1] == CAPPED).any()
     needs[-1] += residuals  # What does not add up is the most frequent type's.
     if len(present) == 1:
-        sure = np.full(len(items.firsts), Confidence.CERTAIN, dtype=np.uint8)
+        sure = np.full(len(items.vectors), Confidence.CERTAIN, dtype=np.uint8)
         fit = _Fit(np.zeros(len(sure), dtype=np.int64), sure)
     else:
         is_exact = has_hygiene and not residuals.any() and not is_capped
         fit = _fit_items(items, needs, np.abs(residuals), is_exact=is_exact)
-    types = np.array(present, dtype=np.uint8)[fit.labels]
-    return types[item_of], fit.confidence[item_of]
+    types[here] = np.array(present, dtype=np.uint8)[fit.labels][item_of]
+    confidence[here] = fit.confidence[item_of]
+    return types, confidence
+
+
+def _is_present(
+    pageblocks: NDArray[np.int64], contents: Contents, nr_told: int
+) -> NDArray[np.bool_]:
+    """Return which pageblocks have memory: no holes, and no sections that are not online.
+
+    The pages of a section that was hot-added but is not online show no flags, like a kernel
+    allocation's; so if there are more pageblocks than the kernel counts, it is those sections.
+    """
+    nr_empty = contents.nr_kinds[:, [PageKind.HOLE, PageKind.KERNEL, PageKind.UNINIT]].sum(axis=1)
+    is_present: NDArray[np.bool_] = contents.nr_kinds[:, PageKind.HOLE] < PAGEBLOCK_NR_PAGES
+    sections = pageblocks // _SECTION_NR_PAGEBLOCKS
+    numbers, section_of, sizes = np.unique(sections, return_inverse=True, return_counts=True)
+    nr_used = np.bincount(section_of, nr_empty < PAGEBLOCK_NR_PAGES, len(numbers))
+    nr_present = np.bincount(section_of, is_present, len(numbers)).astype(np.int64)
+    nr_absent = int(nr_present.sum()) - nr_told
+    for section in np.flatnonzero((nr_used == 0) & (nr_present == sizes))[::-1]:
+        if nr_absent < sizes[section]:
+            break
+        is_present[section_of == section] = False
+        nr_absent -= int(sizes[section])
+    return is_present
 
 
 def _items(
-    pageblocks: NDArray[np.int64],
-    contents: Contents,
-    gains: NDArray[np.float64],
-    is_here: NDArray[np.bool_],
+    pageblocks: NDArray[np.int64], contents: Contents, gains: NDArray[np.float64]
 ) -> tuple[_Items, NDArray[np.int64]]:
     """Return what is to be labelled, and the item of each pageblock.
 
     A free block of order 10 is on one list, so the two pageblocks that it covers go together.
     """
-    nr_pageblocks = len(pageblocks)
     covers_next = contents.nr_free[:, MAX_PAGE_ORDER] > 0
-    is_second = np.zeros(nr_pageblocks, dtype=np.bool_)
+    is_second = np.zeros(len(pageblocks), dtype=np.bool_)
     is_second[1:] = covers_next[:-1] & (np.diff(pageblocks) == 1)
     item_of = np.cumsum(~is_second) - 1
-    vectors = np.concatenate((contents.nr_free, is_here[:, None]), axis=1).astype(np.int64)
+    ones = np.ones((len(pageblocks), 1), dtype=np.int64)
+    vectors = np.concatenate((contents.nr_free, ones), axis=1).astype(np.int64)
     firsts = np.flatnonzero(~is_second)
     summed = np.add.reduceat(vectors, firsts, axis=0)
-    return _Items(firsts, summed, np.add.reduceat(gains, firsts, axis=0)), item_of
+    return _Items(summed, np.add.reduceat(gains, firsts, axis=0)), item_of
 
 
 def _fit_items(
@@ -242,8 +272,7 @@ def _fit_items(
         needs: (types, _COLUMNS), the most frequent type last.
         doubts: by how much each column does not add up.
     """
-    classes, class_of = np.unique(items.vectors, axis=0, return_inverse=True)
-    class_of = class_of.reshape(-1)
+    classes, class_of = _classes(items.vectors)
     found = _search(items, needs, classes, class_of)
     if found is None:
         labels = _label_softly(items, needs, doubts)
@@ -256,6 +285,18 @@ def _fit_items(
         sizes = np.bincount(class_of, minlength=len(classes))
         confidence[(least == sizes[:, None]).any(axis=1)[class_of]] = Confidence.CERTAIN
     return _Fit(labels, confidence)
+
+
+def _classes(vectors: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Return the different rows of `vectors`, and which one each row is.
+
+    Rows are told apart by a 64-bit hash: np.unique() with an axis takes ten times as long.
+    """
+    columns = np.arange(vectors.shape[1], dtype=np.uint64)
+    factors = _HASH_FACTOR ** (columns + np.uint64(1))
+    hashes = (vectors.astype(np.uint64) * factors).sum(axis=1, dtype=np.uint64)
+    _, firsts, class_of = np.unique(hashes, return_index=True, return_inverse=True)
+    return vectors[firsts], class_of.reshape(-1)
 
 
 def _has_twin(
@@ -292,7 +333,7 @@ def _search(
     if (needs < 0).any():
         return None
     may_be = np.all(classes[:, None, :] <= minor[None], axis=2)
-    used = np.flatnonzero(np.any(may_be, axis=1) & np.any(classes, axis=1))
+    used = np.flatnonzero(np.any(may_be, axis=1))
     # Classes with large free blocks first: few types can take them.
     used = used[np.lexsort(classes[used].T)[::-1]]
     sizes = np.bincount(class_of, minlength=len(classes))
@@ -307,7 +348,7 @@ def _search(
         result = search_labels(
             vectors, sizes[used], gains, minor, bounds, _MAX_NODES, keep_best_only, best, low, high
         )
-        if result.is_complete:
+        if result.is_complete or result.nr_solutions == 0:
             break
     if result.nr_solutions == 0:
         return None
@@ -368,7 +409,8 @@ def _assign(gains: NDArray[np.float64], counts: NDArray[np.int64]) -> NDArray[np
     """
     nr_types = gains.shape[1]
     labels = np.full(len(gains), nr_types - 1, dtype=np.int64)
-    labels[: counts.sum()] = np.repeat(np.arange(nr_types - 1), counts)
+    wanted = np.repeat(np.arange(nr_types - 1), counts)[: len(gains)]
+    labels[: len(wanted)] = wanted
     pairs = list(combinations(range(nr_types), 2))
     for _ in range(_MAX_ROUNDS):
         before = labels.copy()
@@ -388,14 +430,16 @@ def _label_softly(
 ) -> NDArray[np.int64]:
     """Return labels that suit the pages and nearly add up to `needs`."""
     nr_types = len(needs)
-    nr_wanted = np.maximum(needs[:-1, -1], 0)
-    labels = _assign(items.gains, nr_wanted)
+    labels = _assign(items.gains, np.maximum(needs[:-1, -1], 0))
     totals = np.zeros((nr_types, _COLUMNS), dtype=np.int64)
     np.add.at(totals, labels, items.vectors)
     residuals = totals - needs
-    # A column that does not add up changed while it was read: it says less.
-    penalties: NDArray[np.float64] = 3.0 / (1.0 + doubts.astype(np.float64))
-    penalties[-1] = 20.0
+    # A column that does not add up changed while it was read: it says less, of the types that
+    # have many of its blocks.
+    wanted = np.maximum(needs, 0)
+    shares = wanted / np.maximum(wanted.sum(axis=0), 1)
+    penalties: NDArray[np.float64] = _COUNT_PENALTY / (1.0 + doubts * shares)
+    penalties[:, -1] = _PAGEBLOCK_PENALTY
     nr_partners = min(len(labels) - 1, max(8, _NR_SWAP_TRIALS // max(len(labels), 1)))
     improve_labels(
         items.vectors, items.gains, penalties, residuals, labels, nr_partners, max_sweeps=8

@@ -24,14 +24,14 @@ from movable.mm.zoneinfo import ZoneInfo
 _MOVING_BALLOONS: Final = ("virtio_balloon", "vmw_balloon", "cmm")
 _OTHER_OFFLINERS: Final = ("hv_balloon", "xen_balloon", "virtio_mem")
 
-# How likely a flagless page is on a per-CPU list, by where it lies.  Measured on recorded runs,
-# rounded; only their order matters, and that the last is too little to name a page.
-_IN_RECLAIMABLE: Final = 0.8  # Where only slab caches allocate.
-_BROKEN_GROUP_BY_FREE: Final = 0.6  # No kernel stack (four pages), and next to free pages.
-_BROKEN_GROUP: Final = 0.3
-_BY_FREE: Final = 0.25
-_ELSEWHERE: Final = 0.02
-_LEAST_CHANCE: Final = 0.1
+# How much likelier than the average flagless page outside Movable blocks one is on a per-CPU list,
+# by where it lies: factors of odds.  Judged from recorded runs; mostly their order matters.
+_IN_RECLAIMABLE: Final = 20.0  # Where little but slab caches is allocated.
+_BROKEN_GROUP_BY_FREE: Final = 10.0  # No kernel stack (four pages), and next to free pages.
+_BROKEN_GROUP: Final = 4.0
+_BY_FREE: Final = 3.0
+_ELSEWHERE: Final = 0.6
+_LEAST_CHANCE: Final = 0.1  # Below, a page is not named: found is then less than told.
 
 _STACK_ORDER: Final = 2
 _NEIGHBOUR_ORDER: Final = 3  # The largest order on per-CPU lists but for huge pages.
@@ -158,17 +158,24 @@ def _pcp_chances(
     """
     is_free = kinds & KIND_MASK == PageKind.FREE
     is_by_free = _is_beside(is_free, pfns, _NEIGHBOUR_ORDER)
+    is_movable = _is_target_type(pageblocks, pfns)
+    nr_movable = int(is_movable.sum())
+    if nr_movable > nr_told:
+        chances = np.where(is_by_free, 1.0, 0.5) * nr_told / nr_movable
+        nr_left = 0
+    else:
+        chances = np.ones(len(pfns))
+        nr_left = nr_told - nr_movable
     is_candidate = np.zeros(len(kinds), dtype=np.bool_)
     is_candidate[pfns] = True
     is_broken = _is_beside(~is_candidate, pfns, _STACK_ORDER)
-    chances = np.where(is_broken, _BROKEN_GROUP, _ELSEWHERE)
-    chances[is_by_free] = np.where(is_broken[is_by_free], _BROKEN_GROUP_BY_FREE, _BY_FREE)
+    factors = np.where(is_broken, _BROKEN_GROUP, _ELSEWHERE)
+    factors[is_by_free] = np.where(is_broken[is_by_free], _BROKEN_GROUP_BY_FREE, _BY_FREE)
     is_reclaimable = pageblocks.types[pfns >> PAGEBLOCK_ORDER] == MIGRATE_RECLAIMABLE
-    chances[is_reclaimable] = np.maximum(chances[is_reclaimable], _IN_RECLAIMABLE)
-    is_movable = _is_target_type(pageblocks, pfns)
-    share = min(1.0, nr_told / max(int(is_movable.sum()), 1))
-    beside = np.where(is_by_free[is_movable], 1.0, 0.5)
-    chances[is_movable] = share * beside if share < 1 else 1.0
+    factors[is_reclaimable] = np.maximum(factors[is_reclaimable], _IN_RECLAIMABLE)
+    share = min(0.99, max(nr_left, 0.01 * nr_told) / max(len(pfns) - nr_movable, 1))
+    odds = factors * share / (1 - share)
+    chances[~is_movable] = (odds / (1 + odds))[~is_movable]
     return chances
 
 
