@@ -15,7 +15,7 @@ import os
 import zipfile
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, BinaryIO, Final, NamedTuple
 
@@ -44,6 +44,7 @@ _NR_WORKERS: Final = min(4, os.cpu_count() or 1)
 _TIGHT_LEVEL: Final = 19
 _FAST_LEVEL: Final = 3
 _TIGHT_PAGES: Final = 2 << 20
+_TIGHT_TEXT_BYTES: Final = 256 << 10
 
 
 class _Segment(NamedTuple):
@@ -80,11 +81,17 @@ def check_target(path: Path, *, force: bool) -> None:
 
     Raises:
         SnapshotError: there is a file of that name, and `force` was not given; or a directory.
+        PrivilegeError: the directory may not be looked into.
     """
-    if path.is_dir():
-        raise SnapshotError(f"{path}: is a directory; name a file")
-    if path.exists() and not force:
-        raise _exists(path)
+    try:
+        if path.is_dir():
+            raise SnapshotError(f"{path}: is a directory; name a file")
+        if path.exists() and not force:
+            raise _exists(path)
+    except PermissionError as error:
+        raise PrivilegeError(str(path.parent), "permission to enter it") from error
+    except OSError as error:
+        raise SnapshotError(f"{path}: cannot be written: {error.strerror}") from error
 
 
 def _exists(path: Path) -> SnapshotError:
@@ -98,11 +105,13 @@ def _write(snapshot: Snapshot, file: BinaryIO) -> None:
         if words is not None and len(words)
     }
     level = _TIGHT_LEVEL if snapshot.nr_pfns <= _TIGHT_PAGES else _FAST_LEVEL
-    texts = zstandard.ZstdCompressor(level=_TIGHT_LEVEL).compress(b"".join(snapshot.texts.values()))
+    texts = b"".join(snapshot.texts.values())
+    text_level = _TIGHT_LEVEL if len(texts) <= _TIGHT_TEXT_BYTES else _FAST_LEVEL
+    packed_texts = zstandard.ZstdCompressor(level=text_level).compress(texts)
     hashes: dict[str, str] = {}
     segments = []
     with zipfile.ZipFile(file, "w") as archive:
-        _put(archive, _TEXTS, texts, hashes)
+        _put(archive, _TEXTS, packed_texts, hashes)
         for number, segment in enumerate(_coded(list(columns.values()), level)):
             _put(archive, _member(number, "entries"), segment.entries, hashes)
             _put(archive, _member(number, "codes"), segment.codes, hashes)
@@ -199,7 +208,8 @@ def _replace(path: Path, write: Callable[[BinaryIO], None], *, force: bool) -> i
         reason = error.strerror or str(error)
         raise SnapshotError(f"{path}: not written: {reason}; nothing was left behind") from error
     finally:
-        temporary.unlink(missing_ok=True)
+        with suppress(OSError):  # Gone, or never made.
+            temporary.unlink()
     return nr_bytes
 
 

@@ -50,8 +50,8 @@ def open_snapshot(path: Path | None, *, part: str | None = None) -> Snapshot:
         from movable.capture.machine import capture
 
         return capture()
-    path, part = _split_part(path, part)
     try:
+        path, part = _split_part(path, part)
         if path.is_dir():
             return _open_directory(path, part)
         with path.open("rb") as file:

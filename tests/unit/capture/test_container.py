@@ -158,6 +158,15 @@ def test_a_directory_that_is_not_there_is_one_sentence(snapshot: Snapshot, tmp_p
         save_snapshot(snapshot, tmp_path / "absent/host.movable")
 
 
+def test_a_file_in_the_place_of_the_directory_is_one_sentence(
+    snapshot: Snapshot, tmp_path: Path
+) -> None:
+    (tmp_path / "host").write_text("a file")
+
+    with pytest.raises(SnapshotError, match="Not a directory"):
+        save_snapshot(snapshot, tmp_path / "host/host.movable")
+
+
 def test_a_full_disk_leaves_what_was_there(tmp_path: Path) -> None:
     """A limit on file sizes stands in for the disk: the kernel refuses the write alike."""
     program = f"""

@@ -347,3 +347,7 @@ def test_columns_are_writable_words(flat: Path, tmp_path: Path) -> None:
         assert flags.dtype == np.uint64
         assert flags.flags.writeable
         assert flags.flags.c_contiguous
+
+
+def test_a_name_that_no_file_can_have_is_refused() -> None:
+    assert "cannot be read" in why_refused(Path("x" * 5000))
