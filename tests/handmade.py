@@ -101,9 +101,9 @@ def machine(
 
 
 def forecast(before: Frames, after: NDArray[np.uint8], *, nr_migrated: int = 0) -> Forecast:
-    """Return a forecast that ends with the kinds `after`."""
+    """Return a forecast that ends with the kinds of `after`, whose other bits do not matter."""
     zone = before.snapshot.zones[0]
-    states, orders = with_free_blocks(after)
+    states, orders = with_free_blocks(after & np.uint8(KIND_MASK))
     row_before, row_after = before.snapshot.buddyinfo[zone.key], free_rows(states, orders)
     huge_before, huge_after = (row[9] + 2 * row[10] for row in (row_before, row_after))
     return Forecast(

@@ -10,7 +10,7 @@ from movable.mm.rules import LINUX_6_1, LINUX_6_12, LinuxRules
 BOTH = pytest.mark.parametrize("rules", [LINUX_6_1, LINUX_6_12], ids=["6.1", "6.12"])
 
 
-def folio(kind: PageKind, order: int) -> tuple[np.ndarray, np.ndarray]:  # type: ignore[type-arg]
+def folio(kind: PageKind, order: int) -> tuple[np.ndarray, np.ndarray]:
     """Return states and orders of 2048 free single pages, with one folio at page 1024."""
     states = np.full(2048, PageKind.FREE, dtype=np.uint8)
     orders = np.zeros(2048, dtype=np.uint8)

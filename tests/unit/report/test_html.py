@@ -51,7 +51,7 @@ def hostile_summary() -> Summary:
         source=HOSTILE,
         doubts=(Doubt(HOSTILE, HOSTILE),),
     )
-    return summary_of(before, forecast(before, before.kinds & KIND_MASK))
+    return summary_of(before, forecast(before, before.kinds))
 
 
 def test_hostile_names_stay_text() -> None:
@@ -120,6 +120,6 @@ def test_a_small_machine_makes_a_small_file(scenario: str) -> None:
 
 def test_a_machine_without_anything_in_the_way_says_so() -> None:
     before = machine(pageblocks_of([(PageKind.ANON, 9)], []))
-    summary = summary_of(before, forecast(before, before.kinds & KIND_MASK))
+    summary = summary_of(before, forecast(before, before.kinds))
 
     assert "Nothing: every pageblock is free or can be emptied." in render_html(summary)

@@ -40,7 +40,7 @@ def test_without_colour_there_is_no_escape_and_with_it_the_words_are_the_same() 
 def test_names_from_the_machine_cannot_command_the_terminal() -> None:
     evil = "DMA\x1b]0;owned\x07\n\u202e"
     frames = machine(pageblocks_of([(PageKind.SLAB, 1)]), zone=evil, source=evil)
-    summary = summary_of(frames, forecast(frames, frames.kinds & KIND_MASK))
+    summary = summary_of(frames, forecast(frames, frames.kinds))
     texts = [
         summary_text(summary, width=100, paint=PLAIN),
         survey_text(summary.survey, width=100, paint=PLAIN),
