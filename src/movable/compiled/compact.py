@@ -13,6 +13,7 @@ from movable.compiled.fast import fast_find_migrateblock
 from movable.compiled.migrate import ENOMEM, migrate_pages, release_held
 from movable.compiled.pcp import drain_pages_zone
 from movable.compiled.scan import (
+    is_huge_in_use,
     is_online_pageblock,
     isolate_migratepages_block,
     pageblock_end,
@@ -122,7 +123,7 @@ def suitable_migration_source(pages: Pages, cc: np.void, pfn: int) -> bool:
 
     Source: suitable_migration_source(), mm/compaction.c.
     """
-    if pages.order[pfn] >= PAGEBLOCK_ORDER and pages.roles[0, pages.kind[pfn]] != 1:
+    if is_huge_in_use(pages, pfn):
         return False
     if cc["mode"] != MIGRATE_ASYNC or not cc["direct"]:
         return True
@@ -229,11 +230,14 @@ def compact_step(pages: Pages, zone: np.void, rules: np.void, cc: np.void) -> in
     start_pfn = int(cc["migrate_pfn"])
     same_block = pageblock_start(int(cc["last_migrated"])) == pageblock_start(start_pfn)
     cc["finish_pageblock"] = 1 if same_block else 0
+    has_migrated = False
     while True:
         if isolate_migratepages(pages, zone, rules, cc) == 0:
             if cc["sync_cached"]:
                 zone["cached_migrate_sync"] = zone["cached_migrate_async"]
+            has_migrated = False
             break
+        has_migrated = True
         cc["sync_cached"] = 0
         if rules["last_is_block_start"]:
             last = pageblock_start(int(cc["migrate_pfn"]) - 1)
@@ -247,7 +251,7 @@ def compact_step(pages: Pages, zone: np.void, rules: np.void, cc: np.void) -> in
             break
         if cc["order"] == PAGEBLOCK_ORDER:
             cc["last_migrated"] = 0
-    if rules["capture_before_drain"] and zone["captured_page"] != NO_PAGE:
+    if has_migrated and rules["capture_before_drain"] and zone["captured_page"] != NO_PAGE:
         return COMPACT_SUCCESS
     drain_if_left_block(pages, zone, cc)
     if not rules["capture_before_drain"] and zone["captured_page"] != NO_PAGE:

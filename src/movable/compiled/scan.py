@@ -27,9 +27,11 @@ from movable.mm.constants import (
     PAGEBLOCK_NR_PAGES,
     PAGEBLOCK_ORDER,
 )
-from movable.mm.kinds import TAIL, PageKind
+from movable.mm.kinds import KIND_MASK, TAIL, PageKind
 from movable.mm.state import Pages, Role
 
+FREE = int(PageKind.FREE)
+PCP = int(PageKind.PCP)
 HELD = int(PageKind.HELD)
 HELD_TAIL = int(PageKind.HELD) | TAIL
 OPAQUE = int(Role.OPAQUE)
@@ -301,6 +303,21 @@ def suitable_migration_target(pages: Pages, rules: np.void, cc: np.void, pfn: in
         return True
     migratetype = pages.migratetype[pfn >> PAGEBLOCK_ORDER]
     return migratetype == MIGRATE_MOVABLE or migratetype == MIGRATE_CMA
+
+
+@compiled
+def is_huge_in_use(pages: Pages, pfn: int) -> bool:
+    """Whether `pfn`, the first of a pageblock, is in a compound page of pageblock order or more.
+
+    Such pages are aligned to their size, so a tail there belongs to one that is larger still.
+
+    Source: pageblock_skip_persistent(), mm/compaction.c.
+    """
+    state = pages.kind[pfn]
+    kind = state & KIND_MASK
+    if kind == FREE or kind == HELD or kind == PCP:
+        return False
+    return pages.order[pfn] >= PAGEBLOCK_ORDER or state & TAIL != 0
 
 
 @compiled

@@ -86,6 +86,7 @@ ZONE_DTYPE: Final = np.dtype(
             "pcp_batch",
             "pcp_free_factor",
             "pcp_free_count",
+            "pcp_alloc_factor",
             "pcp_prev_high",
             "pcp_below_high",
             "cached_migrate_async",
@@ -97,6 +98,7 @@ ZONE_DTYPE: Final = np.dtype(
             "defer_shift",
             "order_failed",
             "blockskip_flush",
+            "free_cma",
             "reserve",  # lowmem_reserve of the request's highest zone
             "capture_order",  # a direct run's goal order while it runs, else -1
             "capture_movable",  # whether it may take Movable blocks below pageblock order

@@ -32,12 +32,14 @@ RESULT_NAMES = {
 class ZoneRun:
     """What a run did in one zone; free blocks per order, counts in pages.
 
-    `nr_free_after` is with all per-CPU lists drained.
+    `nr_free_after` is with all per-CPU lists drained, `nr_free_now` as buddyinfo would show it
+    right after the run.
     """
 
     info: ZoneInfo
     nr_free_before: tuple[int, ...]
     nr_free_after: tuple[int, ...]
+    nr_free_now: tuple[int, ...]
     nr_migrated: int
     nr_failed: int
     nr_migrate_scanned: int
@@ -71,11 +73,13 @@ def _compact(pages: Pages, zone: Zone, rules: np.void) -> ZoneRun:
     cc["whole_zone"] = cc["ignore_skip_hint"] = 1
     result = compact_zone(pages, zone.record, rules, cc)
     nr_on_pcp = int(zone.record["pcp_count"])
+    nr_free_now = zone.nr_free_by_order()
     drain_pages_zone(pages, zone.record)
     return ZoneRun(
         info=zone.info,
         nr_free_before=before,
         nr_free_after=zone.nr_free_by_order(),
+        nr_free_now=nr_free_now,
         nr_migrated=int(cc["nr_migrated"]),
         nr_failed=int(cc["nr_failed"]),
         nr_migrate_scanned=int(cc["total_migrate_scanned"]),

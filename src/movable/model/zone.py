@@ -1,6 +1,6 @@
 """Zones of pages, ready to be compacted: built from what a snapshot shows."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -25,6 +25,9 @@ from movable.mm.state import (
     Role,
 )
 from movable.mm.zoneinfo import PerCpuPages, ZoneInfo
+
+FreeLists = Iterable[tuple[int, int, NDArray[np.int64]]]
+"""Free lists in list order, the next block used first: (order, migratetype, first PFNs)."""
 
 ZONE_INDEX: Mapping[str, int] = {"DMA": 0, "DMA32": 1, "Normal": 2, "Movable": 3}
 
@@ -88,6 +91,10 @@ class Zone:
         """The zone's name, as /proc gives it."""
         return self.info.name
 
+    def holds(self, pfn: int) -> bool:
+        """Whether `pfn` is in the zone's span."""
+        return bool(self.record["start_pfn"] <= pfn < self.record["end_pfn"])
+
     def nr_free_by_order(self) -> tuple[int, ...]:
         """Return the free blocks of each order: its line of /proc/buddyinfo."""
         out = np.zeros(NR_PAGE_ORDERS, dtype=np.int64)
@@ -118,7 +125,13 @@ def new_pages(
 
 
 def new_zone(
-    info: ZoneInfo, pages: Pages, rules: LinuxRules, *, has_lists: bool, cpu: int = 0
+    info: ZoneInfo,
+    pages: Pages,
+    rules: LinuxRules,
+    *,
+    has_lists: bool,
+    cpu: int = 0,
+    free_lists: FreeLists | None = None,
 ) -> Zone:
     """Return the model of one populated zone; its free blocks are counted, and linked if asked."""
     record = np.zeros(1, dtype=ZONE_DTYPE)[0]
@@ -131,7 +144,7 @@ def new_zone(
     record["min"], record["low"], record["high"] = info.min, info.low, info.high
     record["has_lists"] = has_lists
     record["capture_order"] = record["captured_page"] = NO_PAGE
-    record["order_failed"] = 0
+    record["order_failed"] = 0  # As after boot: no compaction has failed yet.
     record["contiguous"] = _is_contiguous(pages, int(record["start_pfn"]), int(record["end_pfn"]))
     _set_pcp(record, info, rules, cpu)
     _split_across_types(pages, int(record["start_pfn"]), int(record["end_pfn"]))
@@ -140,8 +153,33 @@ def new_zone(
     zone = Zone(info, record)
     record["nr_free_pages"] = adopt_free_blocks(pages, record)
     record["nr_highatomic"] = _nr_highatomic(pages, zone, rules)
+    if free_lists is not None:
+        for order, migratetype, pfns in free_lists:
+            _relink(pages, zone, order, migratetype, pfns)
     _adopt_pcp(pages, zone)
     return zone
+
+
+def _relink(
+    pages: Pages, zone: Zone, order: int, migratetype: int, pfns: NDArray[np.int64]
+) -> None:
+    """Put one free list into the order of `pfns`, its head first; blocks not named come last."""
+    listed = np.flatnonzero(_on_list(pages, zone, order, migratetype)) + zone.record["start_pfn"]
+    pfns = pfns[np.isin(pfns, listed)]
+    pfns = np.concatenate((pfns, np.setdiff1d(listed, pfns)))
+    if not len(pfns):
+        return
+    pages.next[pfns] = np.append(pfns[1:], NO_PAGE)
+    pages.prev[pfns] = np.append(NO_PAGE, pfns[:-1])
+    zone.record["free_head"][migratetype, order] = pfns[0]
+    zone.record["free_tail"][migratetype, order] = pfns[-1]
+
+
+def _on_list(pages: Pages, zone: Zone, order: int, migratetype: int) -> NDArray[np.bool_]:
+    span = slice(int(zone.record["start_pfn"]), int(zone.record["end_pfn"]))
+    pageblocks = np.arange(span.start, span.stop) >> PAGEBLOCK_ORDER
+    is_head: NDArray[np.bool_] = (pages.kind[span] == PageKind.FREE) & (pages.order[span] == order)
+    return is_head & (pages.migratetype[pageblocks] == migratetype)
 
 
 def new_control() -> np.void:
@@ -173,7 +211,7 @@ def _set_pcp(record: np.void, info: ZoneInfo, rules: LinuxRules, cpu: int) -> No
 
 
 def _split_across_types(pages: Pages, start_pfn: int, end_pfn: int) -> None:
-    """Cut largest free blocks whose two pageblocks' types never merge (HighAtomic, CMA, Isolate)."""
+    """Cut largest free blocks whose pageblocks' types never merge (HighAtomic, CMA, Isolate)."""
     pageblocks = np.flatnonzero(pages.migratetype >= MIGRATE_HIGHATOMIC)
     for pageblock in pageblocks.tolist():
         pfn = (pageblock << PAGEBLOCK_ORDER) & -(1 << MAX_PAGE_ORDER)
