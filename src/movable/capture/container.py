@@ -12,7 +12,9 @@ same snapshot always makes the same file.  ADR 0002 has the reasons and the meas
 import hashlib
 import json
 import os
+import struct
 import zipfile
+import zlib
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
@@ -225,11 +227,13 @@ def _sync_directory(directory: Path) -> None:
 
 _DAMAGE: Final = (
     zipfile.BadZipFile,
+    zlib.error,
     zstandard.ZstdError,
+    struct.error,
     OSError,
     EOFError,
     ValueError,  # Also UnicodeDecodeError and JSONDecodeError.
-    KeyError,
+    LookupError,
     TypeError,
     AttributeError,
     OverflowError,
@@ -331,6 +335,8 @@ class _Reader:
 
     def _read_manifest(self) -> dict[str, Any]:
         info = self._archive.getinfo(_MANIFEST)
+        if info.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
+            raise ValueError("the manifest is compressed in another way")
         with self._archive.open(info) as file:
             text = file.read(_MAX_MANIFEST_BYTES + 1)
         if len(text) > _MAX_MANIFEST_BYTES:

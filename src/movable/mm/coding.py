@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 Words = NDArray[np.uint64]
 
-_CHUNK: Final = 1 << 16
+_CHUNK: Final = 1 << 15
 _FIRST_CHUNK: Final = 1 << 12  # The first chunks find nearly all tuples, so they are short.
 _SLOT_BITS: Final = 16
 _MAX_SLOT_BITS: Final = 22
@@ -101,6 +101,21 @@ def _encode_by_sorting(columns: Sequence[Words], out: NDArray[np.uint32]) -> lis
     return [np.ascontiguousarray(rows[:, i]) for i in range(len(columns))]
 
 
+class _Scratch:
+    """Arrays for the intermediate results of one chunk.
+
+    Taking them anew each time would cost more than the arithmetic: the allocator gives memory of
+    such sizes back to the system, and every page of it faults in again.
+    """
+
+    def __init__(self, nr: int) -> None:
+        self.hashes = np.empty(nr, dtype=np.uint64)
+        self.words = np.empty(nr, dtype=np.uint64)
+        self.codes = np.empty(nr, dtype=np.int64)
+        self.differs = np.empty(nr, dtype=np.bool_)
+        self.differs_too = np.empty(nr, dtype=np.bool_)
+
+
 class _Dictionary:
     """The tuples seen so far, in a hash table with linear probing, all lookups in bulk.
 
@@ -113,44 +128,51 @@ class _Dictionary:
         self.nr_entries = 0
         self.entries = [np.zeros(0, dtype=np.uint64) for _ in columns]
         self._columns = columns
+        self._scratch = _Scratch(_CHUNK)
         self._clear(_SLOT_BITS)
         self._learn([column[:1] for column in columns])
 
     def encode(self, start: int, end: int, *, out: NDArray[np.uint32]) -> None:
         """Write the codes of pages [start, end) to `out`, learning the tuples that are new."""
         columns = [column[start:end] for column in self._columns]
-        is_head = np.ones(end - start, dtype=np.bool_)
+        is_head = self._scratch.differs_too[: end - start]
+        is_head[0] = True
         np.not_equal(columns[0][1:], columns[0][:-1], out=is_head[1:])
         for column in columns[1:]:
-            is_head[1:] |= column[1:] != column[:-1]
-        heads = np.flatnonzero(is_head)
+            other = self._scratch.differs[: end - start - 1]
+            np.not_equal(column[1:], column[:-1], out=other)
+            is_head[1:] |= other
         # Memory comes in runs of like pages; only where it does not is every page looked up.
-        if 4 * len(heads) > len(out):
+        if 4 * np.count_nonzero(is_head) > len(out):
             out[:] = self._codes(columns)
         else:
+            heads = np.flatnonzero(is_head)
             codes = self._codes([column[heads] for column in columns])
             out[:] = np.repeat(codes, np.diff(heads, append=len(out)))
 
     def _codes(self, columns: Sequence[Words]) -> NDArray[np.int64]:
+        """Return the codes of up to one chunk, in a scratch array."""
         slots = self._slots_of(columns)
-        codes = self._slots.take(slots)
+        codes = self._scratch.codes[: len(slots)]
+        np.take(self._slots, slots, out=codes, mode="clip")
         missed = np.flatnonzero(self._differs(columns, codes))
         if missed.size:
-            codes[missed] = self._search(slots[missed], [column[missed] for column in columns])
+            new = self._search(slots[missed], [column[missed] for column in columns])
+            codes[missed] = new
         return codes
 
     def _search(self, slots: NDArray[np.int64], columns: Sequence[Words]) -> NDArray[np.int64]:
         """Return the codes of tuples that are not in their first slot."""
         codes = np.zeros(len(slots), dtype=np.int64)
         left = np.arange(len(slots))
-        for probe in range(1, _NR_PROBES):
+        for probe in range(1, _NR_PROBES + 1):
             codes[left] = self._slots.take(slots[left] + probe & self._mask)
             left = left[self._differs([column[left] for column in columns], codes[left])]
             if not left.size:
                 return codes
         new = [column[left] for column in columns]
         self._learn(new)
-        codes[left] = self._codes(new)
+        codes[left] = self._search(self._slots_of(new) - 1, new)  # Its first probe is one on.
         return codes
 
     def _learn(self, columns: Sequence[Words]) -> None:
@@ -192,16 +214,31 @@ class _Dictionary:
         return False
 
     def _hashes(self, columns: Sequence[Words]) -> Words:
-        hashes = columns[0] * np.uint64(_MULTIPLIERS[0])
+        """Return the hashes; of up to one chunk in a scratch array."""
+        nr = len(columns[0])
+        scratch = self._scratch if nr <= _CHUNK else _Scratch(nr)
+        hashes, product = scratch.hashes[:nr], scratch.words[:nr]
+        np.multiply(columns[0], np.uint64(_MULTIPLIERS[0]), out=hashes)
         for column, multiplier in zip(columns[1:], _MULTIPLIERS[1:], strict=False):
-            hashes += column * np.uint64(multiplier)
+            np.multiply(column, np.uint64(multiplier), out=product)
+            hashes += product
         return hashes
 
     def _slots_of(self, columns: Sequence[Words]) -> NDArray[np.int64]:
-        return (self._hashes(columns) >> np.uint64(64 - self._bits)).view(np.int64)
+        """Return where to look first; of up to one chunk in a scratch array."""
+        hashes = self._hashes(columns)
+        hashes >>= np.uint64(64 - self._bits)
+        return hashes.view(np.int64)
 
     def _differs(self, columns: Sequence[Words], codes: NDArray[np.int64]) -> NDArray[np.bool_]:
-        differs: NDArray[np.bool_] = self.entries[0].take(codes) != columns[0]
+        """Return where the words are not those of `codes`, in a scratch array."""
+        words = self._scratch.words[: len(codes)]
+        differs = self._scratch.differs[: len(codes)]
+        np.take(self.entries[0], codes, out=words, mode="clip")
+        np.not_equal(words, columns[0], out=differs)
         for entries, column in zip(self.entries[1:], columns[1:], strict=True):
-            differs |= entries.take(codes) != column
+            np.take(entries, codes, out=words, mode="clip")
+            differs_too = self._scratch.differs_too[: len(codes)]
+            np.not_equal(words, column, out=differs_too)
+            differs |= differs_too
         return differs
