@@ -48,6 +48,7 @@ PRIO_SYNC_LIGHT: Final = 1
 PRIO_ASYNC: Final = 2
 
 MAX_COMPACT_RETRIES: Final = 16
+MAX_RECLAIM_RETRIES: Final = 16
 EXTFRAG_THRESHOLD: Final = 500
 
 
@@ -114,7 +115,7 @@ class Allocator:
 
     def _retry_loop(self, order: int, gfp: Gfp, priority: int) -> int:
         is_costly = order > PAGE_ALLOC_COSTLY_ORDER
-        nr_retries = 0
+        nr_retries = nr_loops = 0
         while True:
             pfn = self._from_free_lists(order, gfp, "min")
             if pfn == NO_PAGE:
@@ -124,6 +125,9 @@ class Allocator:
             pfn, result = self._direct_compact(order, gfp, priority)
             if pfn != NO_PAGE or gfp.no_retry or (is_costly and not gfp.retry_mayfail):
                 return pfn
+            nr_loops += 1
+            if nr_loops <= MAX_RECLAIM_RETRIES and self._may_reclaim(gfp):
+                continue
             if result == COMPACT_SUCCESS:
                 nr_retries += 1
                 most = MAX_COMPACT_RETRIES // 4 if is_costly else MAX_COMPACT_RETRIES
@@ -134,6 +138,16 @@ class Allocator:
                 return NO_PAGE
             priority -= 1
             nr_retries = 0
+
+    def _may_reclaim(self, gfp: Gfp) -> bool:
+        """Whether another round of reclaim is worth it: some zone has pages above its mark.
+
+        The recordings show MAX_RECLAIM_RETRIES + 1 rounds for a request that fails in the end.
+        """
+        return any(
+            zone_watermark_ok(zone.record, 0, int(zone.record["min"]), gfp.migratetype)
+            for zone in self.zones
+        )
 
     def _direct_reclaim(self, order: int, gfp: Gfp) -> int:
         """Reclaim nothing, then drain all per-CPU lists and look again."""
