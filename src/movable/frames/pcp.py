@@ -203,10 +203,18 @@ def _sure_zsmalloc_pfns(
 
 
 def _nearness(sure: NDArray[np.int64], pfns: NDArray[np.int64]) -> NDArray[np.float64]:
-    """Return a chance that falls with the distance to the nearest of `sure`."""
+    """Return how likely each of `pfns` is zsmalloc's: in a run with a sure page, long, or near one.
+
+    Single pages are likelier to be what a process freed, one by one.
+    """
+    both = np.union1d(sure, pfns)
+    starts = np.flatnonzero(np.diff(both, prepend=-2) != 1)
+    run_of = np.searchsorted(starts, np.searchsorted(both, pfns), side="right") - 1
+    nr_pages = np.diff(np.append(starts, len(both)))
+    has_sure = np.add.reduceat(np.isin(both, sure).astype(np.int64), starts) > 0
     after = np.searchsorted(sure, pfns)
-    below = pfns - sure[np.maximum(after - 1, 0)]
-    above = sure[np.minimum(after, len(sure) - 1)] - pfns
-    distances = np.minimum(np.abs(below), np.abs(above))
-    nearness: NDArray[np.float64] = np.maximum(1.0 / (1.0 + 0.01 * distances), _LEAST_CHANCE)
-    return nearness
+    below = np.abs(pfns - sure[np.maximum(after - 1, 0)])
+    above = np.abs(sure[np.minimum(after, len(sure) - 1)] - pfns)
+    near = 1.0 / (1.0 + 0.01 * np.minimum(below, above))
+    alone: NDArray[np.float64] = 0.3 * near + 0.6 * (1 - 1 / nr_pages[run_of])
+    return np.where(has_sure[run_of], 1.0, np.maximum(alone, _LEAST_CHANCE))
