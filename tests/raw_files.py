@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from movable.capture.assemble import nr_pfns_of
 from movable.capture.zoneinfo import parse_zoneinfo
 
-TESTS: Final = Path(__file__).parents[2]
+TESTS: Final = Path(__file__).parents[0]
 GOLDEN: Final = TESTS / "golden"
 TEXTS: Final = TESTS / "data/debian12-6.12"
 SMALL: Final = GOLDEN / "anon-612-512m-k60-r16.tar.xz"

@@ -11,7 +11,6 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
-from recordings import write_root
 
 from movable.capture.diagnosis import diagnose
 from movable.capture.files import open_snapshot
@@ -20,6 +19,7 @@ from movable.cli.capture import CaptureCommand
 from movable.cli.doctor import DoctorCommand
 from movable.cli.output import Output
 from movable.errors import PrivilegeError, SnapshotError
+from raw_files import write_root
 
 as_root = pytest.mark.skipif(
     sys.platform != "linux" or os.geteuid() != 0 or not Path("/proc/kpageflags").exists(),

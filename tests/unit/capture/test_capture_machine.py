@@ -8,12 +8,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from recordings import page_words, write_flat, write_root, zones_end
 
 from movable.capture.kpage import read_page_files
 from movable.capture.machine import capture
 from movable.errors import CaptureError, PrivilegeError, SnapshotError
 from movable.mm.flags import KPF_BUDDY, KPF_MMAP
+from raw_files import page_words, write_flat, write_root, zones_end
 
 on_linux = pytest.mark.skipif(sys.platform != "linux", reason="captures this machine")
 as_root = pytest.mark.skipif(

@@ -13,13 +13,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
-from recordings import GOLDEN, SMALL, TESTS, write_flat
 
 from movable.capture import container, limits
 from movable.capture.container import load_snapshot, save_snapshot
 from movable.capture.files import open_snapshot
 from movable.errors import SnapshotError
 from movable.mm.snapshot import Missing, Snapshot
+from raw_files import GOLDEN, SMALL, TESTS, write_flat
 
 _TRUTH = ("pageblock_types", "truth_pages", "labfree", "meta.json", "buddyinfo.p", "gpudrv.stats")
 

@@ -7,7 +7,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 import zstandard
-from recordings import (
+
+from movable.capture import limits
+from movable.capture.files import open_snapshot
+from movable.errors import ParseError, SnapshotError, UsageError
+from movable.mm.snapshot import Snapshot
+from raw_files import (
     GOLDEN,
     SMALL,
     files_below,
@@ -17,11 +22,6 @@ from recordings import (
     write_tar,
     zones_end,
 )
-
-from movable.capture import limits
-from movable.capture.files import open_snapshot
-from movable.errors import ParseError, SnapshotError, UsageError
-from movable.mm.snapshot import Snapshot
 
 
 @pytest.fixture(name="flat")
