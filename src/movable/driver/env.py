@@ -5,7 +5,7 @@ them when their last reference goes.
 """
 
 from collections.abc import Callable
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 from movable.driver.eras import KNOWN_TYPES, Era
 from movable.driver.lists import Node, PageList
@@ -21,8 +21,8 @@ from movable.driver.locks import (
 )
 from movable.driver.page import COUNT, LIFE, Page
 from movable.driver.protocol import EBUSY, EINVAL, Driver
-from movable.driver.shared import QUEUED, Atomic, Cell, Flags, Packed, PerCpu, Table, Work, nothing
-from movable.driver.steps import ALONE, Act, State, operation
+from movable.driver.shared import QUEUED, Atomic, Cell, Flags, Packed, PerCpu, Table, Work
+from movable.driver.steps import ALONE, INTERLEAVED, WRITE, Act, Done, State, Step, operation
 
 T = TypeVar("T")
 
@@ -46,12 +46,13 @@ class Env(State):
         self.era, self.compaction = era, compaction
         self.registered: dict[object, Driver] = {}
         """The drivers by page type, where the era keeps such a table."""
-        self.alive_at = self.new((), "drivers torn down")
         self.works: list[Work] = []
         self.nr_cpus = 4
         self.max_passes = 10
         self.max_async_passes = 3
         """Migration passes in all, and those before sync modes wait for page locks."""
+        self.nr_faults = 1
+        """How often something outside the driver may fail in one run; 0: never."""
         self.decide: Callable[[str, int], int] = lambda name, nr_options: 0
         """How a choice goes when the program runs alone."""
         self.at, self.steps, self.state = 0, dict[object, Any](), self
@@ -123,17 +124,20 @@ class Env(State):
 
     def choice(self, nr_options: int, name: str) -> Act[int]:
         """Return a number below `nr_options`: the checker tries each."""
-        if self.mode == ALONE:
-            self.option = self.decide(name, nr_options)
-        return self._choice(nr_options, name)
+        return self._choice(nr_options, name, is_fault=False)
 
     async def fault(self, name: str) -> bool:
         """Return whether something outside the driver fails here: the checker tries both."""
-        return bool(await self.choice(2, f"fault: {name}"))
+        return bool(self.nr_faults and await self._choice(2, name, is_fault=True))
 
-    @operation(nothing)
-    def _choice(self, nr_options: int, name: str) -> int:
-        return self.option
+    def _choice(self, nr_options: int, name: str, *, is_fault: bool) -> Act[int]:
+        if self.mode != INTERLEAVED:
+            return Done(self.decide(name, nr_options) if self.mode == ALONE else 0)
+        step = self.steps.get((name, nr_options))
+        if step is None:
+            step = self.steps[name, nr_options] = Step(name, self, (), lambda: self.option)
+            step.nr_options, step.is_fault = nr_options, is_fault
+        return cast("Act[int]", step)
 
     # -- pages --------------------------------------------------------------------------------
 
@@ -145,10 +149,10 @@ class Env(State):
             note_order(self, FS_RECLAIM)
         if await self.fault("alloc_page"):
             return None
-        return await self._take_page(gfp)
+        return self.take_page(gfp)
 
-    @operation(nothing)
-    def _take_page(self, gfp: str) -> Page | None:
+    def take_page(self, gfp: str = GFP_HIGHUSER_MOVABLE) -> Page | None:
+        """Return a page with one reference that nobody else knows, None if there is none."""
         page = self.new_page(gfp)
         if page is not None:
             page.env.heap[page.at + COUNT] = 1
@@ -185,10 +189,7 @@ class Env(State):
         self.registered[driver.page_type.value] = driver
         return 0
 
-    def is_alive(self, driver: object) -> bool:
-        """Return whether `driver` was not torn down."""
-        return not any(dead is driver for dead in self.heap[self.alive_at])
-
+    @operation(lambda env, driver: ((env.alive_at, WRITE),))
     def retire(self, driver: object) -> None:
         """Note that `driver` is gone: from here on a callback for its pages is a violation."""
         self.heap[self.alive_at] = (*self.heap[self.alive_at], driver)

@@ -50,6 +50,14 @@ def _heap(page: "Page", field: int) -> Any:  # noqa: ANN401
     return page.env.heap[page.at + field]
 
 
+def _is_unlocked(page: "Page") -> bool:
+    return page.env.heap[page.at + LOCK] is None
+
+
+def _is_locked(page: "Page") -> bool:
+    return page.env.heap[page.at + LOCK] is not None
+
+
 def _is_last(page: "Page") -> bool:
     return bool(_heap(page, COUNT) <= 1)
 
@@ -62,11 +70,12 @@ def _announced(page: "Page", *args: Any) -> Accesses:  # noqa: ANN401
 class Page:
     """One base page."""
 
-    __slots__ = ("at", "data", "env", "guards", "link", "name", "pfn", "steps")
+    __slots__ = ("at", "data", "env", "guards", "link", "name", "pfn", "state", "steps")
     is_spinning = False
 
     def __init__(self, env: "Env", pfn: int, data: memoryview | None = None) -> None:
         self.env, self.pfn, self.name = env, pfn, f"p{pfn}"
+        self.state = env
         self.at = len(env.heap)
         env.heap.extend(_FRESH)
         env.labels.extend(f"{self.name}.{field}" for field in _FIELDS)
@@ -81,11 +90,6 @@ class Page:
 
     __repr__ = __str__
 
-    @property
-    def state(self) -> "Env":
-        """The state the page is part of."""
-        return self.env
-
     # -- references ---------------------------------------------------------------------------
 
     @operation(at((COUNT, ADD)))
@@ -99,10 +103,12 @@ class Page:
     @operation(at((COUNT, ADD)), weak=at((COUNT, READ)), fails=lambda page: _heap(page, COUNT) == 0)
     def get_unless_zero(self) -> bool:
         """Take a reference unless the page is free: ``get_page_unless_zero()``."""
-        if _heap(self, COUNT) == 0:
+        env = self.env
+        if env.heap[self.at] == 0:
             return False
-        self.env.heap[self.at + COUNT] += 1
-        self._note("references", 1)
+        env.heap[self.at] += 1
+        if env.task.arguments:
+            self._note("references", 1)
         return True
 
     @operation(
@@ -112,12 +118,15 @@ class Page:
     )
     def put(self) -> None:
         """Drop a reference; the last one frees the page: ``put_page()``."""
-        if _heap(self, COUNT) <= 0:
+        env = self.env
+        nr_references = env.heap[self.at]
+        if nr_references <= 0:
             rule = "R4" if _heap(self, LIFE) == "freed" else "R1"
             raise self._fail(rule, f"drops a reference to {self}, which has none")
-        self.env.heap[self.at + COUNT] -= 1
-        self._note("references", -1)
-        if _heap(self, COUNT) == 0:
+        env.heap[self.at] = nr_references - 1
+        if env.task.arguments:
+            self._note("references", -1)
+        if nr_references == 1:
             self._free()
 
     @operation(at((COUNT, READ)))
@@ -140,27 +149,30 @@ class Page:
 
     def lock(self) -> Act[None]:
         """Wait for the page lock and take it: ``lock_page()``."""
-        self._before_lock()
-        env = self.env
-        if env.mode != VOID:
-            may_sleep(env, f"lock_page({self})")
-            if _heap(self, LOCK) is env.task:
+        task = self.env.task
+        if task.held and self.env.mode != VOID:
+            self._before_lock()
+            may_sleep(self.env, f"lock_page({self})")
+            if _heap(self, LOCK) is task:
                 raise self._fail("L6", f"locks {self} again, which it has locked already")
-            for held in env.task.held:
+            for held in task.held:
                 if isinstance(held, Page) and held.is_isolated:
                     raise self._fail("C7", f"waits for {self} with isolated {held} locked")
-            note_order(env, "page lock")
+            note_order(self.env, "page lock")
         return self._lock()
 
     def trylock(self) -> Act[bool]:
         """Take the page lock if nobody has it, and return whether that was so."""
-        self._before_lock()
+        if self.env.task.arguments:
+            self._before_lock()
         return self._trylock()
 
     def unlock(self) -> Act[None]:
         """Release the page lock."""
-        self._before_lock()
-        if self.env.mode != VOID and _heap(self, LOCK) is not self.env.task:
+        env = self.env
+        if env.task.arguments:
+            self._before_lock()
+        if env.heap[self.at + LOCK] is not env.task and env.mode != VOID:
             raise self._fail("L1", f"unlocks {self}, locked by {_heap(self, LOCK) or 'nobody'}")
         return self._unlock()
 
@@ -168,32 +180,34 @@ class Page:
         if self in self.env.task.arguments and self.env.mode != VOID:
             raise self._fail("C2", f"uses the lock of {self} inside a callback for it")
 
-    @operation(at((LOCK, ACQUIRE), (LIFE, READ)), ready=lambda page: _heap(page, LOCK) is None)
+    @operation(at((LOCK, ACQUIRE), (LIFE, READ)), ready=_is_unlocked)
     def _lock(self) -> None:
         self._take("locks")
 
     @operation(
         at((LOCK, TRIED), (LIFE, READ)),
         weak=at((LOCK, READ), (LIFE, READ)),
-        fails=lambda page: _heap(page, LOCK) is not None,
+        fails=_is_locked,
     )
     def _trylock(self) -> bool:
-        if _heap(self, LOCK) is not None:
+        if self.env.heap[self.at + LOCK] is not None:
             return False
         self._take("tries to lock")
         return True
 
     def _take(self, what: str) -> None:
-        self._must_live(what)
-        self.env.heap[self.at + LOCK] = self.env.task
-        self.env.task.held.append(self)
+        env = self.env
+        if env.heap[self.at + LIFE] == "freed":
+            raise self._fail("R6", f"{what} {self}, which is free")
+        env.heap[self.at + LOCK] = env.task
+        env.task.held.append(self)
 
     @operation(at((LOCK, RELEASE)))
     def _unlock(self) -> None:
         self.env.heap[self.at + LOCK] = None
         self.env.task.held.remove(self)
 
-    @operation(at((LOCK, READ)), ready=lambda page: _heap(page, LOCK) is None)
+    @operation(at((LOCK, READ)), ready=_is_unlocked)
     def wait_locked(self) -> None:
         """Wait until nobody has the page lock: ``wait_on_page_locked()``."""
 

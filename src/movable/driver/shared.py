@@ -90,13 +90,20 @@ class PerCpu:
         return sum(part.value for part in self.parts)
 
 
+class _Entries(dict[K, T]):
+    """Entries as part of a state that can be remembered."""
+
+    def __hash__(self) -> int:  # type: ignore[override]
+        return hash(frozenset(self.items()))
+
+
 class Table(Primitive, Generic[K, T]):
     """A plain map, an array or tree of the driver's: one variable for the race detector."""
 
     __slots__ = ()
 
     def __init__(self, state: State, name: str) -> None:
-        super().__init__(state, name, {})
+        super().__init__(state, name, _Entries())
 
     def _entries(self, *, write: bool) -> dict[K, T]:
         state = self.state
@@ -104,7 +111,7 @@ class Table(Primitive, Generic[K, T]):
             state.plain.append((self.at, write))
         entries: dict[K, T] = state.heap[self.at]
         if write and state.mode == INTERLEAVED:  # The heap's first value must stay as it was.
-            entries = state.heap[self.at] = dict(entries)
+            entries = state.heap[self.at] = _Entries(entries)
         return entries
 
     def get(self, key: K) -> T | None:
@@ -223,6 +230,10 @@ IDLE, QUEUED, RUNNING, RUNNING_QUEUED = "idle", "queued", "running", "running an
 _AFTER_QUEUE = {IDLE: QUEUED, QUEUED: QUEUED, RUNNING: RUNNING_QUEUED}
 
 
+def _begins(work: "Work") -> Accesses:
+    return ((work.at, WRITE), (work.state.alive_at, READ))
+
+
 class Work(Primitive):
     """``struct work_struct`` with its worker: `function` runs in a thread of its own.
 
@@ -269,8 +280,11 @@ class Work(Primitive):
     def _cancel(self) -> None:
         self.state.heap[self.at] = IDLE
 
-    @operation(at((0, WRITE)), ready=lambda work: work.current == QUEUED)
+    @operation(_begins, ready=lambda work: work.current == QUEUED)
     def _begin(self) -> None:
+        owner = getattr(self.function, "__self__", None)
+        if not self.state.is_alive(owner):
+            raise self.state.fail("E3", f"work {self} runs after its driver was torn down")
         self.state.heap[self.at] = RUNNING
 
     @operation(at((0, WRITE)))
@@ -287,8 +301,3 @@ class Work(Primitive):
         await self._begin()
         await self.function()
         await self._end()
-
-
-def nothing(owner: Any, *args: Any) -> Accesses:  # noqa: ANN401
-    """Describe a step that touches nothing shared."""
-    return ()

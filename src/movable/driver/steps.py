@@ -14,6 +14,7 @@ failed trylock for one, counts as the weaker access.
 """
 
 from collections.abc import Awaitable, Callable, Generator
+from functools import partial
 from typing import Any, Concatenate, Final, Generic, ParamSpec, Protocol, TypeVar, cast
 
 from movable.driver.contract import ContractViolation
@@ -43,7 +44,17 @@ VOID: Final = 2
 class Step(Generic[T]):
     """One act on shared state, announced before it happens."""
 
-    __slots__ = ("accesses", "act", "fails", "nr_options", "owner", "ready", "verb", "weak")
+    __slots__ = (
+        "accesses",
+        "act",
+        "fails",
+        "is_fault",
+        "nr_options",
+        "owner",
+        "ready",
+        "verb",
+        "weak",
+    )
 
     def __init__(self, verb: str, owner: object, accesses: Accesses, act: Callable[[], T]) -> None:
         self.verb, self.owner, self.accesses, self.act = verb, owner, accesses, act
@@ -54,6 +65,8 @@ class Step(Generic[T]):
         """Whether the step, done now, would only access `weak`."""
         self.nr_options = 1
         """How many ways it can go; the runner says which in `State.option`."""
+        self.is_fault = False
+        """Whether an option above 0 means that something outside the driver fails."""
 
     def __await__(self) -> Generator["Step[T]", T, T]:
         return (yield self)
@@ -126,7 +139,7 @@ class State:
         self.violation: ContractViolation | None = None
         self.edges: dict[tuple[str, str], object] | None = None
         """Lock classes taken (second) while holding (first); None: not recorded."""
-        self.reading_rules = False
+        self.alive_at = self.new((), "drivers torn down")
 
     def new(self, value: object, label: str) -> int:
         """Add a location that holds `value`, and return it."""
@@ -143,6 +156,10 @@ class State:
             if self.mode == INTERLEAVED:
                 self.mode = VOID
         return violation
+
+    def is_alive(self, driver: object) -> bool:
+        """Return whether `driver` was not torn down."""
+        return not any(dead is driver for dead in self.heap[self.alive_at])
 
     def settle(self) -> None:
         """Run queued work: only a program that runs alone has a reason to."""
@@ -187,7 +204,6 @@ def operation(
     weak: Describe | None = None,
     fails: Callable[..., bool] | None = None,
     ready: Callable[..., bool] | None = None,
-    nr_options: int = 1,
 ) -> Callable[[Callable[Concatenate[S, P], T]], Callable[Concatenate[S, P], Act[T]]]:
     """Make a method one step.
 
@@ -196,38 +212,43 @@ def operation(
         weak: what it accesses when `fails` says that it changes nothing.
         fails: the same arguments as the method; looked at just before it happens.
         ready: the same arguments; while it is false the step waits.
-        nr_options: how many ways it can go.
     """
 
     def decorate(body: Callable[..., T]) -> Callable[..., Act[T]]:
         verb = body.__name__
 
-        def make(owner: Any, args: tuple[Any, ...]) -> Step[T]:  # noqa: ANN401
-            step = Step(verb, owner, accesses(owner, *args), lambda: body(owner, *args))
+        def make(owner: Any, args: tuple[Any, ...]) -> Act[T]:  # noqa: ANN401
+            step = Step(verb, owner, accesses(owner, *args), partial(body, owner, *args))
             if weak is not None and fails is not None:
                 step.weak = weak(owner, *args)
-                step.fails = lambda: fails(owner, *args)
+                step.fails = partial(fails, owner, *args)
             if ready is not None:
-                step.ready = lambda: ready(owner, *args)
-            step.nr_options = nr_options
+                step.ready = partial(ready, owner, *args)
+            owner.steps[(verb, args) if args else verb] = step
             return step
 
-        def call(owner: Any, *args: Any) -> Act[T]:  # noqa: ANN401
-            mode = owner.state.mode
-            if mode == INTERLEAVED:
-                key = (verb, args) if args else verb
-                step = owner.steps.get(key)
-                if step is None:
-                    step = owner.steps[key] = make(owner, args)
-                return cast("Act[T]", step)
-            if mode == VOID:
+        def at_once(owner: Any, args: tuple[Any, ...]) -> Act[T]:  # noqa: ANN401
+            if owner.state.mode == VOID:
                 return Done(cast("T", None))
             if ready is not None and not ready(owner, *args):
-                _settle(owner, verb, lambda: ready(owner, *args))
+                _settle(owner, verb, partial(ready, owner, *args))
             return Done(body(owner, *args))
 
-        call.__name__, call.__doc__ = verb, body.__doc__
-        return call
+        def call(owner: Any, *args: Any) -> Act[T]:  # noqa: ANN401
+            if owner.state.mode:
+                return at_once(owner, args)
+            step: Act[T] | None = owner.steps.get((verb, args))
+            return make(owner, args) if step is None else step
+
+        def call_bare(owner: Any) -> Act[T]:  # noqa: ANN401
+            if owner.state.mode:
+                return at_once(owner, ())
+            step: Act[T] | None = owner.steps.get(verb)
+            return make(owner, ()) if step is None else step
+
+        chosen = call_bare if body.__code__.co_argcount == 1 else call
+        chosen.__name__, chosen.__doc__ = verb, body.__doc__
+        return chosen
 
     return decorate
 

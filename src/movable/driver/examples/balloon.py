@@ -36,7 +36,8 @@ class Balloon(Driver):
         self.pages_lock = env.spinlock("pages_lock")  # Protects all that follows.
         self.pages = env.list_head("balloon pages")
         self.nr_pages = env.cell(0, "nr_pages")
-        self.nr_isolated = env.cell(0, "isolated_pages")
+        self.nr_isolated = env.atomic(0, "isolated_pages")
+        self.settled = env.wait_queue("settled")  # Woken when a page ceases to be isolated.
         env.register(self)
 
     @path("alloc")
@@ -72,22 +73,56 @@ class Balloon(Driver):
             page: Page | None = await self.pages.first()
             while page is not None:
                 if await page.trylock():
-                    await self.pages.remove(page)
-                    page.private = None
-                    self.nr_pages.value -= 1
+                    await self._remove(page)
                     return page
                 page = await self.pages.next(page)
         return None
 
     @path("teardown")
     async def unload(self) -> None:
-        """Take all pages back."""
-        while not await self._is_empty():
-            await self.deflate()
+        """Take all pages back, those that compaction has isolated too."""
+        while (await self._nr_pages()) > 0:
+            page = await self._first()
+            if page is None:
+                await self.settled.wait_event(self._none_isolated, self.nr_isolated)
+                continue
+            async with page:  # Waits for compaction, if that has it.
+                if await self._take_off(page):
+                    await clear_page_movable(page)
+                    await page.put()
+            await page.put()
 
-    async def _is_empty(self) -> bool:
+    async def _nr_pages(self) -> int:
         async with self.pages_lock:
-            return self.nr_pages.value == 0
+            return self.nr_pages.value
+
+    async def _first(self) -> Page | None:
+        """Return the first page on the list, with a reference that keeps it."""
+        async with self.pages_lock:
+            page: Page | None = await self.pages.first()
+            if page is not None:
+                await page.get()
+            return page
+
+    async def _take_off(self, page: Page) -> bool:
+        """Remove `page`, which is locked, if it is still on the list."""
+        async with self.pages_lock:
+            if page.private is not self:
+                return False
+            await self._remove(page)
+            return True
+
+    async def _remove(self, page: Page) -> None:
+        await self.pages.remove(page)
+        page.private = None
+        self.nr_pages.value -= 1
+
+    def _none_isolated(self) -> bool:
+        return self.nr_isolated.current == 0
+
+    async def _end_isolation(self) -> None:
+        await self.nr_isolated.add(-1)
+        await self.settled.wake_up()
 
     async def isolate_page(self, page: Page, mode: IsolateMode) -> bool:
         """Take `page` off the list; False if it was deflated, or is isolated already."""
@@ -96,7 +131,7 @@ class Balloon(Driver):
                 return False
             page.private = None
             await self.pages.remove(page)
-            self.nr_isolated.value += 1
+            await self.nr_isolated.add(1)
             return True
 
     async def migrate_page(self, dst: Page, src: Page, mode: MigrateMode) -> int:
@@ -111,10 +146,10 @@ class Balloon(Driver):
         async with self.pages_lock:
             dst.private = self
             await self.pages.add(dst)
-            self.nr_isolated.value -= 1
         await self.balloon_lock.unlock()
         await clear_page_movable(src)
         await src.put()
+        await self._end_isolation()
         return 0
 
     async def putback_page(self, page: Page) -> None:
@@ -122,9 +157,9 @@ class Balloon(Driver):
         async with self.pages_lock:
             page.private = self
             await self.pages.add(page)
-            self.nr_isolated.value -= 1
+        await self._end_isolation()
 
     @invariant
     def counts_are_right(self) -> bool:
         """Every page is on the list, and none is isolated."""
-        return self.nr_pages.value == len(self.pages.entries()) and self.nr_isolated.value == 0
+        return self.nr_pages.value == len(self.pages.entries()) and self._none_isolated()

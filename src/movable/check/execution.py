@@ -1,0 +1,240 @@
+"""One run of a program: its threads, what each is about to do, and how the run ended.
+
+A program is made once.  Each run starts from the same heap: the coroutines are new, everything else
+is as it was.  A schedule is a list of integers, one a step: the thread's index in the low bits, the
+option it takes (which way a choice goes) above them.
+"""
+
+import warnings
+from collections.abc import Callable, Coroutine, Sequence
+from typing import Any, Final, NamedTuple
+
+from movable.check.program import Program
+from movable.driver.contract import ContractViolation
+from movable.driver.steps import INTERLEAVED, VOID, Access, Accesses, Step
+
+THREAD_BITS: Final = 6
+THREAD_MASK: Final = (1 << THREAD_BITS) - 1
+MAX_STEPS: Final = 2000
+"""A run that takes more steps is endless: no scenario here needs a tenth of it."""
+
+
+class Finding(NamedTuple):
+    """What a run found wrong."""
+
+    rule: str
+    text: str
+    page: str
+    thread: str
+
+
+class DriverError(Exception):
+    """The driver's code raised something, which says nothing about its interleavings."""
+
+    def __init__(self, thread: str, error: BaseException) -> None:
+        super().__init__(f"{thread} raised {type(error).__name__}: {error}")
+        self.thread, self.error = thread, error
+
+
+def accesses_of(step: Step[Any]) -> Accesses:
+    """Return what `step` would access if it happened now."""
+    fails = step.fails
+    return step.weak if fails is not None and fails() else step.accesses
+
+
+class Execution:
+    """The threads of one program in one run.
+
+    Attributes:
+        pending: each thread's announced step, None for a thread that has ended.
+        schedule: what happened so far.
+        finding: what went wrong, None if nothing has.
+        accesses, plain: what the last step accessed, and the plain accesses that followed it.
+    """
+
+    def __init__(self, program: Program) -> None:
+        self.program, self.env = program, program.env
+        self.tasks, self.nr_threads = program.tasks, len(program.tasks)
+        self.pending: list[Step[Any] | None] = []
+        self.schedule: list[int] = []
+        self.finding: Finding | None = None
+        self.accesses: Accesses = ()
+        self.plain: list[tuple[int, bool]] = []
+        self.is_blocking = False
+        self.result: object = None
+        self.nr_faults = 0
+        self.nr_steps = 0
+        """Over all runs."""
+        self._coroutines: list[Coroutine[Step[Any], Any, Any]] = []
+        self._sends: list[Callable[[Any], Step[Any]]] = []
+
+    def start(self, prefix: Sequence[int]) -> None:
+        """Begin a new run, and repeat the steps of `prefix`, which a run made before."""
+        self.discard()
+        env = self.env
+        self.program.reset()
+        env.plain = None
+        self.finding = None
+        self._coroutines = [thread() for thread in self.program.threads]
+        self._sends = [coroutine.send for coroutine in self._coroutines]
+        self.pending = [None] * self.nr_threads
+        for thread in range(self.nr_threads):
+            self._advance(thread, None)
+        self.schedule = list(prefix)
+        self._repeat(prefix)
+        env.plain = self.plain = []
+
+    def _repeat(self, prefix: Sequence[int]) -> None:
+        env, tasks, pending, sends = self.env, self.tasks, self.pending, self._sends
+        nr_faults = 0
+        self.nr_steps += len(prefix)
+        for code in prefix:
+            thread = code & THREAD_MASK
+            env.task = tasks[thread]
+            step = pending[thread]
+            assert step is not None, "a schedule names a thread that has ended"
+            if step.nr_options > 1:
+                env.option = code >> THREAD_BITS
+                nr_faults += env.option > 0 and step.is_fault
+            try:
+                pending[thread] = sends[thread](step.act())
+            except StopIteration:
+                pending[thread] = None
+        self.nr_faults = nr_faults
+
+    def enabled(self) -> int:
+        """Return the threads that can go on, as a bit mask."""
+        mask, bit = 0, 1
+        for step in self.pending:
+            if step is not None and (step.ready is None or step.ready()):
+                mask |= bit
+            bit <<= 1
+        return mask
+
+    def nr_options(self, thread: int) -> int:
+        """Return how many ways the next step of `thread` can go now."""
+        step = self.pending[thread]
+        assert step is not None
+        if step.nr_options > 1 and step.is_fault and self.nr_faults >= self.program.nr_faults:
+            return 1
+        return step.nr_options
+
+    def step(self, code: int) -> None:
+        """Let the thread of `code` do its announced step, and what follows up to the next one."""
+        thread = code & THREAD_MASK
+        env = self.env
+        step = self.pending[thread]
+        assert step is not None
+        env.task = self.tasks[thread]
+        fails = step.fails
+        self.accesses = step.weak if fails is not None and fails() else step.accesses
+        self.is_blocking = step.ready is not None
+        self.plain.clear()
+        self.schedule.append(code)
+        self.nr_steps += 1
+        if step.nr_options > 1:
+            env.option = code >> THREAD_BITS
+            self.nr_faults += env.option > 0 and step.is_fault
+        try:
+            self.result = step.act()
+            self.pending[thread] = self._sends[thread](self.result)
+        except StopIteration:
+            self.pending[thread] = None
+            if env.task.held:
+                self._note(thread, env.fail("L4", f"{env.task} ends holding {env.task.held[-1]}"))
+        except ContractViolation as violation:
+            self._note(thread, violation)
+        except Exception as error:
+            env.mode = VOID
+            raise DriverError(env.task.name, error) from error
+        if env.violation is not None and self.finding is None:
+            self._note(thread, env.violation)
+
+    def _advance(self, thread: int, value: object) -> None:
+        self.env.task = self.tasks[thread]
+        try:
+            self.pending[thread] = self._sends[thread](value)
+        except StopIteration:
+            self.pending[thread] = None
+        except ContractViolation as violation:
+            self._note(thread, violation)
+        except Exception as error:
+            self.env.mode = VOID
+            raise DriverError(self.env.task.name, error) from error
+
+    def _note(self, thread: int, violation: ContractViolation) -> None:
+        if self.finding is None:
+            name = self.tasks[thread].name
+            self.finding = Finding(violation.rule, violation.text, violation.page, name)
+        self.pending[thread] = None
+
+    def found(self, finding: Finding) -> None:
+        """Note what somebody else found in this run, if it is the first."""
+        if self.finding is None:
+            self.finding = finding
+
+    def finish(self) -> None:
+        """Judge a run that went as far as it could: deadlock, and the rules about the end."""
+        if self.finding is None and (waiting := self._waiting()):
+            self.finding = self._stuck(waiting)
+        if self.finding is None:
+            self.env.plain = None
+            try:
+                self.program.check_end()
+            except ContractViolation as violation:
+                self.finding = Finding(violation.rule, violation.text, violation.page, "the end")
+
+    def _waiting(self) -> list[int]:
+        return [
+            thread
+            for thread, step in enumerate(self.pending)
+            if step is not None and not self.program.is_worker(thread)
+        ]
+
+    def _stuck(self, waiting: list[int]) -> Finding:
+        parts, is_lock = [], True
+        for thread in waiting:
+            step = self.pending[thread]
+            assert step is not None
+            owner = self.env.heap[step.accesses[0][0]] if step.verb.endswith("lock") else None
+            is_lock &= step.verb.endswith("lock")
+            held = f", held by {owner}" if owner is not None else ""
+            parts.append(f"{self.tasks[thread]} waits for {step.owner} ({step.verb}{held})")
+        rule = "L7" if is_lock else "E4"
+        return Finding(rule, "; ".join(parts), "", self.tasks[waiting[0]].name)
+
+    def location_name(self, access: Access) -> str:
+        """Return the name of an access's location."""
+        return self.env.labels[access[0]]
+
+    def where(self, thread: int) -> tuple[str, str, int]:
+        """Return function, file and line where `thread` waits, in the driver if it is there."""
+        return innermost(self._coroutines[thread])
+
+    def discard(self) -> None:
+        """Let unfinished coroutines unwind without consequences."""
+        if self._coroutines:
+            self.env.mode = VOID
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")
+                for coroutine in self._coroutines:
+                    if coroutine.cr_frame is not None:  # type: ignore[attr-defined]
+                        close(coroutine)
+            self._coroutines = []
+        self.env.mode = INTERLEAVED
+
+
+def close(coroutine: Coroutine[Any, Any, Any]) -> None:
+    """Close `coroutine`, whatever it says to that."""
+    try:
+        coroutine.close()
+    except (RuntimeError, ContractViolation):
+        pass
+
+
+def innermost(coroutine: Any) -> tuple[str, str, int]:  # noqa: ANN401
+    """Return function, file and line of the innermost frame of a suspended coroutine."""
+    frame = coroutine.cr_frame
+    while (inner := coroutine.cr_await) is not None and hasattr(inner, "cr_frame"):
+        coroutine, frame = inner, inner.cr_frame
+    return frame.f_code.co_name, frame.f_code.co_filename, frame.f_lineno

@@ -1,0 +1,152 @@
+"""Explore a program: run after run until the scheduler is done, something is wrong, or time is up."""
+
+import gc
+import time
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+from movable.check.execution import MAX_STEPS, THREAD_MASK, Execution, Finding
+from movable.check.program import Program
+from movable.check.schedulers.protocol import STOP, Scheduler
+from movable.check.schedulers.replay import ReplayScheduler
+from movable.check.trace import Trace
+
+NR_RUNS_PER_COLLECTION = 5000
+
+
+class Limits(NamedTuple):
+    """When to stop although there is more to try."""
+
+    nr_schedules: int = 1_000_000
+    seconds: float = 60.0
+
+
+@dataclass(slots=True)
+class Exploration:
+    """What came of it."""
+
+    nr_schedules: int = 0
+    seconds: float = 0.0
+    is_complete: bool = False
+    """Whether the scheduler had nothing left to try."""
+    finding: Finding | None = None
+    codes: tuple[int, ...] = ()
+    """The schedule that led to the finding."""
+    partners: tuple[tuple[int, ...], ...] = field(default=())
+    """Other schedules that the finding needs: a lock order is broken by two."""
+
+
+def explore(program: Program, scheduler: Scheduler, limits: Limits = Limits()) -> Exploration:  # noqa: B008
+    """Run `program` under `scheduler` until something is wrong."""
+    execution = Execution(program)
+    trace = Trace(execution.nr_threads)
+    result = Exploration()
+    started = time.perf_counter()
+    was_enabled = gc.isenabled()
+    gc.disable()  # Runs make millions of short-lived objects, and no cycles worth looking for.
+    try:
+        _explore(execution, trace, scheduler, limits, result)
+    finally:
+        execution.discard()
+        if was_enabled:
+            gc.enable()
+    result.seconds = time.perf_counter() - started
+    return result
+
+
+def _explore(
+    execution: Execution, trace: Trace, scheduler: Scheduler, limits: Limits, result: Exploration
+) -> None:
+    deadline = time.perf_counter() + limits.seconds
+    orders = LockOrders()
+    while (prefix := scheduler.begin()) is not None:
+        if result.nr_schedules >= limits.nr_schedules or time.perf_counter() > deadline:
+            return
+        execution.start(prefix)
+        trace.truncate(len(prefix))
+        one_run(execution, trace, scheduler)
+        result.nr_schedules += 1
+        if execution.finding is None:
+            orders.look(execution)
+        if execution.finding is not None:
+            result.finding, result.codes = execution.finding, tuple(execution.schedule)
+            result.partners = orders.partners
+            return
+        if result.nr_schedules % NR_RUNS_PER_COLLECTION == 0:
+            gc.collect(1)
+    result.is_complete = True
+
+
+def one_run(execution: Execution, trace: Trace, scheduler: Scheduler) -> None:
+    """Run to the end, the first violation, or where the scheduler stops."""
+    choose, step, push = scheduler.choose, execution.step, trace.push
+    while execution.finding is None:
+        enabled = execution.enabled()
+        if not enabled:
+            execution.finish()
+            return
+        code = choose(execution, trace, enabled)
+        if code == STOP:
+            return
+        step(code)
+        thread = code & THREAD_MASK
+        race = push(thread, execution.accesses, execution.plain, execution.is_blocking)
+        if race is not None:
+            name = execution.env.labels[race.location]
+            other = execution.tasks[trace.events[race.first].thread]
+            text = f"{name} is accessed by {other} and {execution.tasks[thread]} without order"
+            execution.found(Finding("DR1", text, "", execution.tasks[thread].name))
+        if len(trace.events) > MAX_STEPS:
+            text = f"a run has more than {MAX_STEPS} steps: some thread tries for ever"
+            execution.found(Finding("E4", text, "", execution.tasks[thread].name))
+
+
+class LockOrders:
+    """The order in which locks are taken, over all runs: a cycle may deadlock in some other run."""
+
+    def __init__(self) -> None:
+        self._nr_seen = 0
+        self._codes: dict[tuple[str, str], tuple[int, ...]] = {}
+        self.partners: tuple[tuple[int, ...], ...] = ()
+
+    def look(self, execution: Execution) -> None:
+        """Take note of the last run, and find a cycle that it closes."""
+        edges = execution.env.edges
+        if not edges or len(edges) == self._nr_seen:
+            return
+        self._nr_seen = len(edges)
+        for edge in edges:
+            self._codes.setdefault(edge, tuple(execution.schedule))
+        cycle = _cycle(list(edges))
+        if cycle:
+            self.partners = tuple(self._codes[edge] for edge in cycle)
+            order = " -> ".join((*(first for first, _ in cycle), cycle[0][0]))
+            rule = "C5" if any("reclaim" in edge for edge in cycle) else "L5"
+            execution.found(Finding(rule, f"locks are taken in a circle: {order}", "", ""))
+
+
+def _cycle(edges: list[tuple[str, str]]) -> list[tuple[str, str]]:
+    """Return the edges of a cycle, none if there is none."""
+    for first, second in edges:
+        paths = [[(first, second)]]
+        reached = {second}
+        for path in paths:
+            for edge in edges:
+                if edge[0] == path[-1][1]:
+                    if edge[1] == first:
+                        return [*path, edge]
+                    if edge[1] not in reached:
+                        reached.add(edge[1])
+                        paths.append([*path, edge])
+    return []
+
+
+def replay(program: Program, codes: tuple[int, ...]) -> tuple[Execution, Trace, bool]:
+    """Repeat one schedule; return the run, its events, and whether it went another way."""
+    execution = Execution(program)
+    trace = Trace(execution.nr_threads)
+    scheduler = ReplayScheduler(codes)
+    scheduler.begin()
+    execution.start([])
+    one_run(execution, trace, scheduler)
+    return execution, trace, scheduler.has_diverged

@@ -1,0 +1,266 @@
+"""A program: one driver, a few threads, and what must hold when they are done.
+
+A scenario is letters, one a thread:
+
+    C  compaction: isolate every page, migrate, put back what is left
+    B  compaction that finds no destination: isolate and put back
+    F  @path("free")      A  @path("access")     D  @path("dequeue")
+    N  @path("alloc")     T  @path("teardown")   S  @path("shrink")
+
+The driver's `alloc` path runs once per page beforehand; F and A then get what it returned.
+"""
+
+import inspect
+from collections.abc import Callable
+from typing import Any, Final
+
+from movable.driver import movable_ops
+from movable.driver.contract import ContractViolation
+from movable.driver.env import GFP_HIGHUSER_MOVABLE, Env
+from movable.driver.eras import Era
+from movable.driver.page import COUNT, ISOLATED, Page
+from movable.driver.protocol import Coro, Driver, IsolateMode, MigrateMode, invariants, paths, run
+from movable.driver.steps import ALONE, INTERLEAVED, Step, Task
+from movable.errors import UsageError
+
+LETTERS: Final = {
+    "F": "free",
+    "A": "access",
+    "D": "dequeue",
+    "N": "alloc",
+    "T": "teardown",
+    "S": "shrink",
+}
+NR_POOL_PAGES: Final = 6
+"""Free pages each thread can take in one run, its own, so that allocating orders nothing."""
+
+FIRST_VALUE: Final = b"first"
+
+
+class CheckEnv(Env):
+    """The environment of a driver under check."""
+
+    def __init__(self, era: Era, nr_faults: int) -> None:
+        super().__init__(era, mode=ALONE)
+        self.nr_faults = 0  # None while the program is set up.
+        self.wanted_faults = nr_faults
+        self.max_passes, self.max_async_passes = 2, 1
+        self.pages: list[Page] = []
+        self.pools: list[tuple[int, list[Page]]] = []
+        self.seen: set[str] = set()
+        """What happened to pages, over all runs."""
+
+    def add_pool(self) -> None:
+        """Give the next thread free pages of its own."""
+        pages = [Page(self, len(self.pages) + number) for number in range(NR_POOL_PAGES)]
+        self.pages += pages
+        self.pools.append((self.new(0, f"pool {len(self.pools)}"), pages))
+
+    def new_page(self, gfp: str) -> Page | None:
+        """Take the next page of the calling thread's pool."""
+        location, pages = self.pools[self.task.index]
+        position = self.heap[location]
+        if position == len(pages):
+            return None
+        self.heap[location] = position + 1
+        return pages[position]
+
+    def note(self, event: str, page: Page) -> None:
+        """Remember that it happened."""
+        self.seen.add(event)
+
+
+class Program:
+    """A driver and threads, ready to be run any number of times.
+
+    Raises:
+        UsageError: the scenario has a letter for which the driver has no path.
+    """
+
+    def __init__(
+        self,
+        factory: Callable[[Env], Driver],
+        scenario: str,
+        *,
+        era: Era,
+        nr_pages: int = 1,
+        nr_faults: int = 0,
+    ) -> None:
+        self.letters = scenario.replace(",", "")
+        self.nr_faults = nr_faults
+        self.env = CheckEnv(era, nr_faults)
+        self.env.add_pool()
+        self.env.task = Task(0, "setup")
+        self.driver = factory(self.env)
+        self.core: Any = getattr(self.driver, "core", movable_ops)
+        self.paths = paths(self.driver)
+        self.handles = self._set_up(nr_pages)
+        self.movable = [page for page in self.env.pages if page.is_owned]
+        self.written: list[tuple[int, bytes]] = []
+        self.freed: set[int] = set()
+        self.tasks: list[Task] = []
+        self.threads: list[Callable[[], Coro[Any]]] = []
+        for index, letter in enumerate(self.letters):
+            self._add(f"{letter}{index}", self._thread(letter, index))
+        for work in self.env.works:
+            self._add(f"W:{work}", work.worker)
+        for _ in self.tasks:
+            self.env.add_pool()
+        self.invariants = invariants(self.driver)
+        self.begin: Step[None] = Step("begin", "thread", (), lambda: None)
+        """What each of the driver's threads awaits first: nothing of it happens before the run."""
+        self.env.nr_faults = nr_faults
+        self.env.edges = {}
+        self._first = list(self.env.heap)
+        self._nr_first = len(self._first)
+
+    def _set_up(self, nr_pages: int) -> list[Any]:
+        allocate = self.paths.get("alloc")
+        handles = [run(allocate()) for _ in range(nr_pages)] if allocate else []
+        if "access" in self.paths and "read" in self.paths:
+            for handle in handles:
+                run(self._access(handle, FIRST_VALUE))
+        self.env.settle()
+        return handles
+
+    def _add(self, name: str, thread: Callable[[], Coro[Any]]) -> None:
+        self.tasks.append(Task(len(self.tasks) + 1, name))
+        self.threads.append(thread)
+
+    def is_worker(self, thread: int) -> bool:
+        """Return whether `thread` runs queued work, and so may wait for ever."""
+        return thread >= len(self.letters)
+
+    def reset(self) -> None:
+        """Make everything as it was before the first run."""
+        env = self.env
+        env.heap[:] = self._first
+        del env.labels[self._nr_first :]
+        env.violation = None
+        env.mode = INTERLEAVED
+        for task in self.tasks:
+            if task.held or task.arguments or task.nr_spinlocks or task.changes:
+                task.reset()
+        if self.written:
+            self.written = []
+        if self.freed:
+            self.freed = set()
+
+    # -- threads ------------------------------------------------------------------------------
+
+    def _thread(self, letter: str, index: int) -> Callable[[], Coro[Any]]:
+        if letter == "C":
+            return self._compact
+        if letter == "B":
+            return self._isolate_and_putback
+        kind = LETTERS.get(letter)
+        if kind is None:
+            raise UsageError(f"no thread {letter!r}: there are C, B, {', '.join(LETTERS)}")
+        if kind not in self.paths:
+            raise UsageError(f'thread {letter} needs a method marked @path("{kind}")')
+        position = self.letters[:index].count(letter)
+        if kind in ("free", "access") and not self.handles:
+            raise UsageError(f'thread {letter} needs @path("alloc") to return something')
+        if kind == "free":
+            return lambda: self._free(position % len(self.handles))
+        if kind == "access":
+            return lambda: self._write(position % len(self.handles), b"by %d" % index)
+        if kind == "teardown":
+            return self._tear_down
+        return lambda: self._path(kind)
+
+    async def _compact(self) -> None:
+        isolated = []
+        for page in self.movable:
+            if await self.core.isolate_movable_page(page, IsolateMode.UNMAPPED):
+                isolated.append(page)
+        if isolated:
+            result = await self.core.migrate_pages(
+                isolated, self._new_page, self._put_new_page, MigrateMode.SYNC
+            )
+            if result.nr_failed:
+                self.env.seen.add("failed")
+            for page in result.left:
+                await self.core.putback_movable_page(page)
+
+    async def _isolate_and_putback(self) -> None:
+        for page in self.movable:
+            if await self.core.isolate_movable_page(page, IsolateMode.UNMAPPED):
+                await self.core.putback_movable_page(page)
+
+    async def _new_page(self) -> Page | None:
+        return self.env.take_page(GFP_HIGHUSER_MOVABLE)
+
+    async def _put_new_page(self, page: Page) -> None:
+        await page.put()
+
+    async def _path(self, kind: str) -> None:
+        await self.begin
+        await self.paths[kind]()
+
+    async def _free(self, position: int) -> None:
+        await self.begin
+        self.freed.add(position)
+        await self.paths["free"](self.handles[position])
+
+    def _access(self, handle: object, value: bytes) -> Coro[Any]:
+        access = self.paths["access"]
+        takes_value = len(inspect.signature(access).parameters) > 1
+        return access(handle, value) if takes_value else access(handle)
+
+    async def _write(self, position: int, value: bytes) -> None:
+        await self.begin
+        if await self._access(self.handles[position], value) is not False:
+            self.written.append((position, value))
+
+    async def _tear_down(self) -> None:
+        await self.begin
+        await self.paths["teardown"]()
+        await self.env.retire(self.driver)
+
+    # -- what must hold at the end ------------------------------------------------------------
+
+    def check_end(self) -> None:
+        """Assert the rules about a state in which no thread is under way."""
+        env = self.env
+        env.mode, env.task = ALONE, Task(0, "the end")
+        is_retired = not env.is_alive(self.driver)
+        for page in env.pages:
+            if env.heap[page.at + COUNT]:
+                self._check_page(page, is_retired=is_retired)
+        if not is_retired:
+            self._check_writes()
+        for name, holds in self.invariants.items():
+            if holds() is False:
+                raise env.fail("E1", f"the driver's invariant {name}() does not hold")
+
+    def _check_page(self, page: Page, *, is_retired: bool) -> None:
+        nr_references = self.env.heap[page.at + COUNT]
+        if self.env.heap[page.at + ISOLATED]:
+            raise self._broken(page, "S5", f"{page} is still isolated")
+        owned = page.is_owned or page in self._pages_kept()
+        if not owned:
+            raise self._broken(page, "E1", f"{page} is allocated, but nobody owns it")
+        if is_retired:
+            raise self._broken(page, "M7", f"{page} still belongs to a driver that was torn down")
+        if nr_references != 1:
+            raise self._broken(page, "R3", f"{page} has {nr_references} references, its owner one")
+
+    def _pages_kept(self) -> list[Page]:
+        keeps = getattr(self.driver, "pages_kept", None)
+        return list(keeps()) if keeps is not None else []
+
+    def _check_writes(self) -> None:
+        if "read" not in self.paths or "access" not in self.paths:
+            return
+        for position, handle in enumerate(self.handles):
+            if position in self.freed:
+                continue
+            allowed = [value for at, value in self.written if at == position] or [FIRST_VALUE]
+            found = run(self.paths["read"](handle))
+            if found is not None and found not in allowed:
+                text = f"handle {position} holds {found!r}, the last write was {allowed[-1]!r}"
+                raise self.env.fail("D2", text)
+
+    def _broken(self, page: Page, rule: str, text: str) -> ContractViolation:
+        return self.env.fail(rule, text + " at the end", page.name)

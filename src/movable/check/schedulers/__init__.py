@@ -1,0 +1,1 @@
+"""Ways through the schedules of a program: one class, one file each."""

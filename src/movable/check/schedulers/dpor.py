@@ -1,0 +1,169 @@
+"""Dynamic partial-order reduction: one schedule for each way that matters, and no other.
+
+Source-set DPOR with sleep sets, after Abdulla, Aronis, Jonsson and Sagonas, "Optimal dynamic partial
+order reduction" (POPL 2014), without wakeup trees: the runs that sleep sets cut short are rare here.
+
+When the last event races with an earlier one, the order of the two must be tried the other way round
+too.  What would lead there begins with one of the *initials* of the events that do not depend on the
+earlier one; if none of them was or will be tried at that point, one is noted for trying.  A thread in
+a sleep set needs no trying: all that it could lead to was seen.
+"""
+
+from movable.check.execution import THREAD_BITS, Execution, accesses_of
+from movable.check.schedulers.protocol import STOP, first_of
+from movable.check.trace import Trace, conflict
+
+
+class _Node:
+    """One point of the current schedule."""
+
+    __slots__ = ("backtrack", "enabled", "nr_options", "option", "sleep", "thread")
+
+    def __init__(self, enabled: int, sleep: int, thread: int) -> None:
+        self.enabled, self.sleep, self.thread = enabled, sleep, thread
+        self.backtrack = 1 << thread
+        self.option = 0
+        self.nr_options = 1
+
+
+class DporScheduler:
+    """Explores every behaviour of a program, most of them once."""
+
+    name = "dpor"
+    is_exhaustive = True
+
+    def __init__(self) -> None:
+        self._nodes: list[_Node] = []
+        self._execution: Execution | None = None
+        self._trace: Trace | None = None
+        self._nr_integrated = 0
+        self.nr_blocked = 0
+        """Runs that a sleep set cut short."""
+
+    def begin(self) -> list[int] | None:
+        """Note the races of the run that ended, and go back to the last point with a choice."""
+        nodes = self._nodes
+        if self._execution is not None:
+            self._end_run()
+            while nodes and not self._advance(nodes[-1]):
+                nodes.pop()
+            if not nodes:
+                return None
+        self._nr_integrated = len(nodes) - 1 if nodes else 0
+        return [node.option << THREAD_BITS | node.thread for node in nodes[:-1]]
+
+    def choose(self, execution: Execution, trace: Trace, enabled: int) -> int:
+        """Go on as noted, or with the same thread as before if that is of use."""
+        self._execution, self._trace = execution, trace
+        depth = len(trace.events)
+        if depth > self._nr_integrated:
+            self._integrate(trace)
+        if depth < len(self._nodes):
+            node = self._nodes[depth]
+        else:
+            node_or_none = self._extend(execution, depth, enabled)
+            if node_or_none is None:
+                self.nr_blocked += 1
+                return STOP
+            node = node_or_none
+        node.nr_options = execution.nr_options(node.thread)
+        return node.option << THREAD_BITS | node.thread
+
+    def _extend(self, execution: Execution, depth: int, enabled: int) -> _Node | None:
+        last = self._nodes[depth - 1] if depth else None
+        sleep = self._still_asleep(execution, last) if last is not None and last.sleep else 0
+        awake = enabled & ~sleep
+        if not awake:
+            return None
+        if last is not None and awake >> last.thread & 1:
+            thread = last.thread
+        else:
+            thread = first_of(awake)
+        node = _Node(enabled, sleep, thread)
+        self._nodes.append(node)
+        return node
+
+    def _still_asleep(self, execution: Execution, last: _Node) -> int:
+        """Return the threads asleep at `last` that its step did not disturb."""
+        sleep, left = 0, last.sleep
+        done = execution.accesses
+        while left:
+            bit = left & -left
+            left ^= bit
+            step = execution.pending[bit.bit_length() - 1]
+            if step is not None and not conflict(accesses_of(step), done):
+                sleep |= bit
+        return sleep
+
+    def _advance(self, node: _Node) -> bool:
+        """Make `node` try the next thing; return whether there is one."""
+        node.option += 1
+        if node.option < node.nr_options:
+            return True
+        node.sleep |= 1 << node.thread
+        wanted = node.backtrack & ~node.sleep
+        if not wanted:
+            return False
+        node.thread, node.option = first_of(wanted), 0
+        return True
+
+    def _end_run(self) -> None:
+        """Note the races of the last event, and of steps that the end of the run cut off."""
+        execution, trace = self._execution, self._trace
+        assert execution is not None
+        assert trace is not None
+        if len(trace.events) > self._nr_integrated:
+            self._integrate(trace)
+        for thread, step in enumerate(execution.pending):
+            if step is not None:
+                accesses, is_blocking = accesses_of(step), step.ready is not None
+                clock, races = trace.races_of(thread, accesses, is_blocking)
+                for number, is_forced in races:
+                    past = trace.clock_of(thread) if is_forced else clock
+                    self._reverse(trace, number, thread, past)
+
+    def _integrate(self, trace: Trace) -> None:
+        """Note the races of the last event."""
+        self._nr_integrated = len(trace.events)
+        if trace.races:
+            event = trace.events[-1]
+            thread, end = event.thread, len(trace.events) - 1
+            for number, is_forced in trace.races:
+                past = trace.clock_before(thread) if is_forced else event.clock
+                self._reverse(trace, number, thread, past, end)
+
+    def _reverse(
+        self, trace: Trace, number: int, thread: int, past: list[int], end: int | None = None
+    ) -> None:
+        """Have the step of `thread`, whose past is `past`, tried before event `number`."""
+        node = self._nodes[number]
+        covered = node.backtrack | node.sleep
+        initials = self._initials(trace, number, thread, past, end)
+        if not initials & covered:
+            initials &= node.enabled
+            if initials:
+                bit = 1 << thread
+                node.backtrack |= bit if initials & bit else initials & -initials
+
+    def _initials(
+        self, trace: Trace, number: int, thread: int, past: list[int], end: int | None
+    ) -> int:
+        """Return the threads that may go first in what does not depend on event `number`."""
+        events = trace.events
+        racing = events[number].thread
+        firsts: list[tuple[int, int]] = []
+        seen = initials = 0
+        for position in range(number + 1, len(events) if end is None else end):
+            event = events[position]
+            bit = 1 << event.thread
+            if seen & bit or event.clock[racing] > number:
+                continue
+            seen |= bit
+            clock = event.clock
+            if all(clock[other] <= first for other, first in firsts):
+                initials |= bit
+            firsts.append((event.thread, position))
+        bit = 1 << thread
+        if not seen & bit and all(past[other] <= first for other, first in firsts):
+            initials |= bit
+        return initials
