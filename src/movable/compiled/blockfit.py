@@ -199,8 +199,7 @@ def improve_labels(
                     )
             right = (left + sweep) % nr_blocks
             for _ in range(nr_partners):
-                right += stride
-                right -= nr_blocks if right >= nr_blocks else 0
+                right = (right + stride) % nr_blocks
                 if labels[right] != labels[left]:
                     nr_changes += _try_swap(
                         left, right, vectors, gains, penalties, residuals, labels
