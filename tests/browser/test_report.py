@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from browsing import PHONE, Browser, color
+from browser.browsing import PHONE, Browser, color
 from numpy.typing import NDArray
 
 from handmade import forecast, machine

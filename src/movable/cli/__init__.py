@@ -92,7 +92,7 @@ def _dispatch(argv: Sequence[str], output: Output) -> int:
 
 def _check_is_path(first: str) -> None:
     """Refuse a mistyped command with a better sentence than "no such file"."""
-    if Path(first).exists() or "/" in first or "." in first:
+    if Path(first).exists() or any(mark in first for mark in "/.#:"):
         return
     from difflib import get_close_matches
 

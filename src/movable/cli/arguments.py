@@ -1,12 +1,16 @@
 """Arguments that several commands share, and what they mean."""
 
 import argparse
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
+
+from movable.cli.samples import PREFIX, sample_path
 
 if TYPE_CHECKING:
     from movable.cli.output import Output
     from movable.frames.frames import Frames
+    from movable.mm.snapshot import Snapshot
     from movable.report.lines import Paint
 
 
@@ -17,7 +21,7 @@ def add_snapshot(parser: argparse.ArgumentParser) -> None:
         type=Path,
         nargs="?",
         metavar="SNAPSHOT",
-        help="a .movable file, a directory of raw /proc files, or a tarball of one; "
+        help="a .movable file, a directory of raw /proc files, a tarball of one, or sample:NAME; "
         "default: this machine (needs root)",
     )
 
@@ -34,13 +38,22 @@ def add_rules(parser: argparse.ArgumentParser) -> None:
 def load(path: Path | None, output: "Output", *, rules: str | None = None) -> "Frames":
     """Read SNAPSHOT, or this machine where it was not given, and tell what each page is."""
     with output.progress("reading this machine" if path is None else f"reading {path}") as progress:
-        from movable.capture.files import open_snapshot  # Here, as it takes NumPy.
-
-        snapshot = open_snapshot(path)
+        snapshot = opened(path)
         progress("telling what each page is (the first time, this compiles)")
         from movable.frames.build import frames_of
 
         return frames_of(snapshot, rules=rules)
+
+
+def opened(path: Path | None) -> "Snapshot":
+    """Open SNAPSHOT: what `open_snapshot` takes, or ``sample:NAME``."""
+    from movable.capture.files import open_snapshot  # Here, as it takes NumPy.
+
+    name = "" if path is None else str(path)
+    if not name.startswith(PREFIX):
+        return open_snapshot(path)
+    snapshot = open_snapshot(sample_path(name.removeprefix(PREFIX)))
+    return replace(snapshot, source=name)
 
 
 def paint_for(output: "Output") -> "Paint":

@@ -9,8 +9,9 @@ usage: movable [SNAPSHOT] [--rules NAME] [--json]
 See what fragments a Linux machine's memory, and predict what compaction recovers.
 
 Without a command: one screen about this machine, or about SNAPSHOT.  SNAPSHOT is a .movable file,
-a directory of raw /proc files, or a tarball of one; every command takes it, and without it reads
-the live machine, for which it must be root.
+a directory of raw /proc files, a tarball of one, or one of the samples that come along
+(sample:gpu, sample:slab).  Every command takes it, and without it reads the live machine, for which
+it must be root.
 
 commands:"""
 
@@ -24,6 +25,7 @@ examples:
   sudo movable                                this machine on one screen
   sudo movable capture -o host.movable        take it away; from here on no root is needed
   movable host.movable
+  movable sample:gpu                          a recorded machine, to try things on
   movable report host.movable -o report.html  one file to send to somebody
   movable explain 0x1a2b3c host.movable       why does compaction skip this page?
 
