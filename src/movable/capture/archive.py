@@ -96,7 +96,7 @@ class TarReader:
             if kind == b"5":
                 continue
             if kind not in (b"0", b"\0", b"7"):
-                what = "a link" if kind in b"12" else "a special file"
+                what = "a link" if kind in b"12" else "a sparse or special file"
                 raise self._error(f"member {str(path)!r} is {what}; only plain files are read")
             if nr_bytes > self._nr_left:
                 raise self._error(
@@ -176,6 +176,8 @@ class TarReader:
         data = self._take(nr_bytes + -nr_bytes % _BLOCK)[:nr_bytes]
         if kind == b"L":
             return {"path": data.rstrip(b"\0")}
+        if b"GNU.sparse." in data:
+            raise self._error("holds sparse files; make the archive without --sparse")
         if kind == b"x":
             return {match[1].decode(): match[2] for match in _PAX_RECORD.finditer(data)}
         return {}

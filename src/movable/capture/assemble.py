@@ -90,7 +90,7 @@ def assemble(raw: RawFiles) -> Snapshot:
         cmdline=_text(raw, "cmdline").strip(),
         texts=raw.texts,
         churn=_churn(raw, vmstat, missing),
-        missing=(*missing, *_absent(raw, missing)),
+        missing=(*missing, *_absent(raw, missing), *_interleaved(zones, missing)),
     )
 
 
@@ -136,6 +136,17 @@ def check_zones(zones: tuple[ZoneInfo, ...], source: str) -> None:
                 f"{source}: {_name(left)} and {right.name} overlap at PFN {right.start_pfn:#x}; "
                 "whose pages these are cannot be told"
             )
+
+
+def _interleaved(zones: tuple[ZoneInfo, ...], missing: list[Missing]) -> list[Missing]:
+    """Return the doubt that spans of several nodes leave, if there is one and it is not known."""
+    name = "zone boundaries"
+    populated = [zone for zone in zones if zone.is_populated]
+    for left, right in pairwise(sorted(populated, key=lambda zone: zone.start_pfn or 0)):
+        if (right.start_pfn or 0) < left.end_pfn and all(entry.name != name for entry in missing):
+            reason = f"{_name(left)} and {_name(right)} interleave; pages count for both"
+            return [Missing(name, reason)]
+    return []
 
 
 def nr_pfns_of(zones: tuple[ZoneInfo, ...]) -> int:

@@ -11,6 +11,7 @@ import zstandard
 from movable.capture import limits
 from movable.capture.files import open_snapshot
 from movable.errors import ParseError, SnapshotError, UsageError
+from movable.mm.flags import KPF_BUDDY
 from movable.mm.snapshot import Snapshot
 from raw_files import (
     GOLDEN,
@@ -136,6 +137,22 @@ def test_a_part_without_page_files_has_texts_only() -> None:
     assert snapshot.release == "6.12.117+deb12-cloud-amd64"  # From the recording's meta.json.
 
 
+@pytest.mark.parametrize(
+    "path", sorted(GOLDEN.glob("*.tar.xz")), ids=lambda path: path.name.removesuffix(".tar.xz")
+)
+def test_every_recording_opens_and_its_sources_agree(path: Path) -> None:
+    snapshot = open_snapshot(path)
+
+    assert [entry.name for entry in snapshot.missing] == ["kpagecgroup"]
+    assert snapshot.pagetypeinfo is not None
+    for zone in snapshot.populated_zones:
+        nr_free = sum(nr << order for order, nr in enumerate(snapshot.buddyinfo[zone.key]))
+        assert abs(nr_free - zone.free) <= 64
+        pages = snapshot.flags[zone.start_pfn : zone.end_pfn]
+        nr_buddy = int((pages >> np.uint64(KPF_BUDDY) & np.uint64(1)).sum())
+        assert abs(nr_buddy - nr_free) <= 256
+
+
 def test_a_part_that_is_not_there_is_refused_with_those_that_are() -> None:
     sentence = why_refused(SMALL, part="later")
 
@@ -202,7 +219,10 @@ def test_zones_of_two_nodes_may_interleave(flat: Path) -> None:
     text = (flat / "zoneinfo").read_text()
     (flat / "zoneinfo").write_text(text + text.replace("Node 0", "Node 1"))
 
-    assert len(open_snapshot(flat).populated_zones) == 4
+    snapshot = open_snapshot(flat)
+
+    assert len(snapshot.populated_zones) == 4
+    assert "interleave" in missing_of(snapshot)["zone boundaries"]
 
 
 def test_a_zone_listed_twice_is_refused(flat: Path) -> None:
@@ -282,6 +302,16 @@ def test_links_and_devices_in_an_archive_are_refused(tmp_path: Path, kind: bytes
         tar.addfile(info)
 
     assert "only plain files are read" in why_refused(path)
+
+
+def test_an_archive_of_sparse_files_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "host.tar"
+    with tarfile.open(path, "w", format=tarfile.PAX_FORMAT) as tar:
+        info = tarfile.TarInfo("kpageflags")
+        info.pax_headers = {"GNU.sparse.realsize": "8"}
+        tar.addfile(info)
+
+    assert "without --sparse" in why_refused(path)
 
 
 def test_a_member_that_claims_too_much_is_refused(tmp_path: Path) -> None:
