@@ -5,8 +5,10 @@ is as it was.  A schedule is a list of integers, one a step: the thread's index 
 option it takes (which way a choice goes) above them.
 """
 
+import traceback
 import warnings
 from collections.abc import Callable, Coroutine, Sequence
+from pathlib import Path
 from typing import Any, Final, NamedTuple
 
 from movable.check.program import Program
@@ -145,8 +147,7 @@ class Execution:
         except ContractViolation as violation:
             self._note(thread, violation)
         except Exception as error:
-            env.mode = VOID
-            raise DriverError(env.task.name, error) from error
+            self._note(thread, env.fail("M4", describe(error)))
         if env.violation is not None and self.finding is None:
             self._note(thread, env.violation)
 
@@ -222,6 +223,14 @@ class Execution:
                         close(coroutine)
             self._coroutines = []
         self.env.mode = INTERLEAVED
+
+
+def describe(error: Exception) -> str:
+    """Return what was raised, and on which line of the driver."""
+    frames = traceback.extract_tb(error.__traceback__)
+    last = frames[-1] if frames else None
+    where = f" ({Path(last.filename).name}:{last.lineno})" if last else ""
+    return f"{type(error).__name__}: {error}{where}"
 
 
 def close(coroutine: Coroutine[Any, Any, Any]) -> None:

@@ -1,4 +1,4 @@
-"""Explore a program: run after run until the scheduler is done, something is wrong, or time is up."""
+"""Explore a program: run after run, until nothing is left, something is wrong, or time is up."""
 
 import gc
 import time
@@ -38,9 +38,13 @@ class Exploration:
 
 def explore(program: Program, scheduler: Scheduler, limits: Limits = Limits()) -> Exploration:  # noqa: B008
     """Run `program` under `scheduler` until something is wrong."""
+    result = Exploration()
+    if program.finding is not None:
+        broken = program.finding
+        result.finding = Finding(broken.rule, broken.text, broken.page, "setup")
+        return result
     execution = Execution(program)
     trace = Trace(execution.nr_threads)
-    result = Exploration()
     started = time.perf_counter()
     was_enabled = gc.isenabled()
     gc.disable()  # Runs make millions of short-lived objects, and no cycles worth looking for.

@@ -18,6 +18,7 @@ from movable.driver import movable_ops
 from movable.driver.contract import ContractViolation
 from movable.driver.env import GFP_HIGHUSER_MOVABLE, Env
 from movable.driver.eras import Era
+from movable.driver.locks import Reclaim
 from movable.driver.page import COUNT, ISOLATED, Page
 from movable.driver.protocol import Coro, Driver, IsolateMode, MigrateMode, invariants, paths, run
 from movable.driver.steps import ALONE, INTERLEAVED, Step, Task
@@ -94,7 +95,15 @@ class Program:
         self.driver = factory(self.env)
         self.core: Any = getattr(self.driver, "core", movable_ops)
         self.paths = paths(self.driver)
-        self.handles = self._set_up(nr_pages)
+        self.first_written: set[int] = set()
+        self.finding: ContractViolation | None = None
+        """What went wrong before there were threads."""
+        self.handles: list[Any] = []
+        try:
+            self.handles = self._set_up(nr_pages)
+        except ContractViolation as violation:
+            self.finding = violation
+            return
         self.movable = [page for page in self.env.pages if page.is_owned]
         self.written: list[tuple[int, bytes]] = []
         self.freed: set[int] = set()
@@ -117,10 +126,12 @@ class Program:
     def _set_up(self, nr_pages: int) -> list[Any]:
         allocate = self.paths.get("alloc")
         handles = [run(allocate()) for _ in range(nr_pages)] if allocate else []
-        if "access" in self.paths and "read" in self.paths:
-            for handle in handles:
-                run(self._access(handle, FIRST_VALUE))
+        for position, handle in enumerate(handles if "access" in self.paths else ()):
+            if run(self._access(handle, FIRST_VALUE)) is not False:
+                self.first_written.add(position)
         self.env.settle()
+        if self.env.task.held:
+            raise self.env.fail("L4", f"a path ends holding {self.env.task.held[-1]}")
         return handles
 
     def _add(self, name: str, thread: Callable[[], Coro[Any]]) -> None:
@@ -164,7 +175,7 @@ class Program:
         if kind == "free":
             return lambda: self._free(position % len(self.handles))
         if kind == "access":
-            return lambda: self._write(position % len(self.handles), b"by %d" % index)
+            return lambda: self._write(position % len(self.handles), b"by%03d" % index)
         if kind == "teardown":
             return self._tear_down
         return lambda: self._path(kind)
@@ -196,7 +207,13 @@ class Program:
 
     async def _path(self, kind: str) -> None:
         await self.begin
+        if kind != "shrink":
+            await self.paths[kind]()
+            return
+        held, reclaim = self.env.task.held, Reclaim()
+        held.append(reclaim)
         await self.paths[kind]()
+        held.remove(reclaim)
 
     async def _free(self, position: int) -> None:
         await self.begin
@@ -239,6 +256,8 @@ class Program:
         if self.env.heap[page.at + ISOLATED]:
             raise self._broken(page, "S5", f"{page} is still isolated")
         owned = page.is_owned or page in self._pages_kept()
+        if not owned and page in self.movable:
+            raise self._broken(page, "R3", f"{page} was given up, but has {nr_references} references")
         if not owned:
             raise self._broken(page, "E1", f"{page} is allocated, but nobody owns it")
         if is_retired:
@@ -256,7 +275,10 @@ class Program:
         for position, handle in enumerate(self.handles):
             if position in self.freed:
                 continue
-            allowed = [value for at, value in self.written if at == position] or [FIRST_VALUE]
+            allowed = [value for at, value in self.written if at == position]
+            if not allowed and position not in self.first_written:
+                continue
+            allowed = allowed or [FIRST_VALUE]
             found = run(self.paths["read"](handle))
             if found is not None and found not in allowed:
                 text = f"handle {position} holds {found!r}, the last write was {allowed[-1]!r}"

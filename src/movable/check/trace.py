@@ -166,7 +166,10 @@ class Trace:
         entries = self._plain.setdefault(location, [])
         clock, found = self._clocks[thread][-1], None
         for other, other_thread, was_write in reversed(entries):
-            if other_thread != thread and (is_write or was_write) and other >= clock[other_thread]:
+            # What follows a step is ordered only by a later step of its thread: a lock that the
+            # step released does not cover it.
+            is_ordered = other + 1 < clock[other_thread]
+            if other_thread != thread and (is_write or was_write) and not is_ordered:
                 found = PlainRace(location, other, number)
                 break
         entries.append((number, thread, is_write))

@@ -59,6 +59,7 @@ _RULES: Final = (
         "M2", "callbacks are called only for pages marked by that driver", "page_movable()", "B28"
     ),
     Rule("M3", "no callback runs for a page whose owner released it", "move_to_new_folio()", "B8"),
+    Rule("M4", "a pointer is followed only while it is valid", "isolate_movable_page()", "B7"),
     Rule("M5", "only driver pages pass the type test", "PageMovable()", "B29"),
     Rule("M6", "a page is unmarked before it is freed", "mm/page_alloc.c, bad_page()", ""),
     Rule("M7", "the driver outlives every page that is movable through it", _DOC, "B11"),

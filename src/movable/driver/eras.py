@@ -37,6 +37,8 @@ class Era:
     """This kernel's names of what `movable_ops` offers."""
     tests_mark_before_lock: bool
     """isolate looks at the mark without the lock first, and leaves other pages' locks alone."""
+    skips_slab: bool
+    """isolate refuses slab pages before it looks at the mark (6.2)."""
     has_isolated_mark: bool
     """Compaction marks isolated pages, and refuses to isolate them again by itself."""
     skips_released: bool
@@ -100,6 +102,7 @@ SEED: Final = Era(
     mark="mapcount",
     names=_SEED,
     tests_mark_before_lock=False,
+    skips_slab=False,
     has_isolated_mark=False,
     skips_released=True,
     mark_is_sticky=False,
@@ -112,6 +115,7 @@ LINUX_4_8: Final = Era(
     mark="mapping",
     names=_MAINLINE,
     tests_mark_before_lock=True,
+    skips_slab=False,
     has_isolated_mark=True,
     skips_released=True,
     mark_is_sticky=False,
@@ -124,6 +128,7 @@ LINUX_6_0: Final = Era(
     mark="mapping",
     names=_MAINLINE | _OPS,
     tests_mark_before_lock=True,
+    skips_slab=False,
     has_isolated_mark=True,
     skips_released=True,
     mark_is_sticky=False,
@@ -136,6 +141,7 @@ LINUX_6_17: Final = Era(
     mark="type",
     names=_NEWEST | _OPS,
     tests_mark_before_lock=True,
+    skips_slab=True,
     has_isolated_mark=True,
     skips_released=False,
     mark_is_sticky=True,

@@ -30,6 +30,16 @@ FS_RECLAIM = "reclaim"
 """The lock class that stands for "an allocation may call shrinkers", as in lockdep."""
 
 
+class Reclaim:
+    """Stands on a thread's list of locks while it frees memory for an allocation."""
+
+    name = FS_RECLAIM
+    is_spinning = False
+
+    def __str__(self) -> str:
+        return self.name
+
+
 def may_sleep(state: State, what: str) -> None:
     """Assert that the calling thread may sleep."""
     task = state.task

@@ -70,7 +70,9 @@ async def isolate_movable_page(page: Page, mode: IsolateMode) -> bool:
     # here.  If its owner lets go after this, the put below is what frees it.
     if not await page.get_unless_zero():
         return False
-    if page.env.era.tests_mark_before_lock and not await page.has_mark():
+    era = page.env.era
+    is_slab = era.skips_slab and page.is_slab
+    if is_slab or (era.tests_mark_before_lock and not await page.has_mark()):
         await page.put()
         return False
     # Another compaction may be isolating it, or its owner releasing it: whoever has the lock.

@@ -43,6 +43,8 @@ _FIELDS: Final = ("refcount", "life", "lock", "mark", "ops", "isolated", "privat
                   "moved")  # fmt: skip
 _FRESH: Final = (0, "fresh", None, UNMARKED, None, False, None, None, bytes(PAGE_SIZE), False)
 
+FOREIGN: Final = "what a slab page has in place of callbacks"
+
 Callback = Literal["isolate_page", "migrate_page", "putback_page"]
 
 
@@ -64,13 +66,14 @@ def _is_last(page: "Page") -> bool:
 
 def _announced(page: "Page", *args: Any) -> Accesses:  # noqa: ANN401
     """What the entry to a callback looks at: marks of the page, life of the driver."""
-    return ((page.at + MARK, READ), (page.at + ISOLATED, READ), (page.env.alive_at, READ))
+    kind = WRITE if args[1] == "putback_page" else READ
+    return ((page.at + MARK, READ), (page.at + ISOLATED, kind), (page.env.alive_at, READ))
 
 
 class Page:
     """One base page."""
 
-    __slots__ = ("at", "data", "env", "guards", "link", "name", "pfn", "state", "steps")
+    __slots__ = ("at", "data", "env", "guards", "is_slab", "link", "name", "pfn", "state", "steps")
     is_spinning = False
 
     def __init__(self, env: "Env", pfn: int, data: memoryview | None = None) -> None:
@@ -81,6 +84,7 @@ class Page:
         env.labels.extend(f"{self.name}.{field}" for field in _FIELDS)
         self.data = data
         """The 4096 bytes, writable, where the machine has contents; None under the checker."""
+        self.is_slab = False
         self.link = self.at + LRU
         self.guards: Accesses = ((self.at + ISOLATED, READ), (self.at + LIFE, READ))
         self.steps: dict[object, Any] = {}
@@ -112,7 +116,7 @@ class Page:
         return True
 
     @operation(
-        at((COUNT, WRITE), (LIFE, WRITE), (LOCK, READ), (MARK, READ), (ISOLATED, READ)),
+        at((COUNT, WRITE), (LIFE, WRITE), (LOCK, READ), (MARK, READ), (ISOLATED, READ), (LRU, READ)),
         weak=at((COUNT, WRITE)),
         fails=lambda page: not _is_last(page),
     )
@@ -141,6 +145,8 @@ class Page:
             raise self._fail("M6", f"frees {self}, which is still marked movable")
         if _heap(self, ISOLATED):
             raise self._fail("S5", f"frees {self}, which is isolated")
+        if isinstance(_heap(self, LRU), tuple):
+            raise self._fail("E2", f"frees {self}, which is on the list {_heap(self, LRU).on}")
         heap, base = self.env.heap, self.at
         heap[base + LIFE], heap[base + MARK], heap[base + OPS] = "freed", UNMARKED, None
         self.env.page_freed(self)
@@ -270,6 +276,11 @@ class Page:
         self._must_hold_lock("unmarks")
         return self._clear_mark()
 
+    def look_marked_by_accident(self) -> None:
+        """Make it a slab page whose list pointer, where the mark would be, looks like one."""
+        self.is_slab = True
+        self.env.heap[self.at + OPS] = (FOREIGN,)
+
     @property
     def is_owned(self) -> bool:
         """Whether a driver has marked it and not released it, unrecorded."""
@@ -329,7 +340,7 @@ class Page:
     def check_list_access(self, what: str) -> None:
         """Assert that the calling thread may use ``page->lru``: it is compaction's if isolated."""
         self._must_live(what + " of")
-        if self.is_isolated and self not in self.env.task.arguments:
+        if _heap(self, ISOLATED) is True and self not in self.env.task.arguments:
             raise self._fail("S7", f"does {what} with {self}, which is isolated")
         self._note("lists", 1)
 
@@ -405,6 +416,8 @@ class Page:
     @operation(_announced)
     def _enter(self, owner: object, callback: Callback) -> None:
         env = self.env
+        if owner is FOREIGN:
+            raise self._fail("M5", f"takes {self} for a driver's page: it is a slab page")
         if not env.is_alive(owner):
             raise self._fail("M7", f"calls {callback} for {self} of a driver that was torn down")
         if self.current_owner is not owner:
@@ -413,6 +426,8 @@ class Page:
         if self.is_isolated != wanted and (wanted or env.era.has_isolated_mark):
             rule, state = ("S3", "not isolated") if wanted else ("S1", "isolated already")
             raise self._fail(rule, f"calls {callback} for {self}, which is {state}")
+        if callback == "putback_page":  # From here on page->lru is the driver's again.
+            env.heap[self.at + ISOLATED] = "returned"
 
     def _must_live(self, what: str) -> None:
         if _heap(self, LIFE) == "freed":
