@@ -42,6 +42,7 @@ def explore(program: Program, scheduler: Scheduler, limits: Limits = Limits()) -
     if program.finding is not None:
         broken = program.finding
         result.finding = Finding(broken.rule, broken.text, broken.page, "setup")
+        result.nr_schedules = 1
         return result
     execution = Execution(program)
     trace = Trace(execution.nr_threads)
@@ -147,6 +148,7 @@ def _cycle(edges: list[tuple[str, str]]) -> list[tuple[str, str]]:
 
 def replay(program: Program, codes: tuple[int, ...]) -> tuple[Execution, Trace, bool]:
     """Repeat one schedule; return the run, its events, and whether it went another way."""
+    program.env.edges = {}
     execution = Execution(program)
     trace = Trace(execution.nr_threads)
     scheduler = ReplayScheduler(codes)

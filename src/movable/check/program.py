@@ -120,6 +120,7 @@ class Program:
         """What each of the driver's threads awaits first: nothing of it happens before the run."""
         self.env.nr_faults = nr_faults
         self.env.edges = {}
+        self._attributes = _attributes(self.driver)
         self._first = list(self.env.heap)
         self._nr_first = len(self._first)
 
@@ -156,6 +157,11 @@ class Program:
             self.written = []
         if self.freed:
             self.freed = set()
+
+    def changed_attributes(self) -> list[str]:
+        """Return the names of the driver's attributes that are not as they were before a run."""
+        now = _attributes(self.driver)
+        return [name for name, value in now.items() if self._attributes.get(name) != value]
 
     # -- threads ------------------------------------------------------------------------------
 
@@ -286,3 +292,11 @@ class Program:
 
     def _broken(self, page: Page, rule: str, text: str) -> ContractViolation:
         return self.env.fail(rule, text + " at the end", page.name)
+
+
+def _attributes(driver: Driver) -> dict[str, object]:
+    """Return what a driver's attributes are, copied where they can change in place."""
+    return {
+        name: repr(value) if isinstance(value, list | dict | set | bytearray) else id(value)
+        for name, value in vars(driver).items()
+    }
