@@ -208,18 +208,29 @@ def _fit_zone(
         return types, confidence
     items, item_of = _items(pageblocks[here], contents.of(here), gains[here][:, present])
     needs = np.array([rows[migratetype] for migratetype in present])
-    residuals = items.vectors.sum(axis=0) - needs.sum(axis=0)
-    is_capped = (needs[:, :-1] == CAPPED).any()
-    needs[-1] += residuals  # What does not add up is the most frequent type's.
+    doubts = _settle(needs, items.vectors.sum(axis=0))
     if len(present) == 1:
         sure = np.full(len(items.vectors), Confidence.CERTAIN, dtype=np.uint8)
         fit = _Fit(np.zeros(len(sure), dtype=np.int64), sure)
     else:
-        is_exact = has_hygiene and not residuals.any() and not is_capped
-        fit = _fit_items(items, needs, np.abs(residuals), is_exact=is_exact)
+        fit = _fit_items(items, needs, doubts, is_exact=has_hygiene and not doubts.any())
     types[here] = np.array(present, dtype=np.uint8)[fit.labels][item_of]
     confidence[here] = fit.confidence[item_of]
     return types, confidence
+
+
+def _settle(needs: NDArray[np.int64], totals: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Make `needs`, modified in place, add up to `totals`; return by how much each column did not.
+
+    What does not add up is the most frequent type's, the last row.  A count that the kernel cut
+    short there is not in doubt: it is what the others leave.
+    """
+    residuals = totals - needs.sum(axis=0)
+    is_capped = needs == CAPPED
+    needs[-1] += residuals
+    doubts: NDArray[np.int64] = np.where(is_capped[-1] & (residuals > 0), 0, np.abs(residuals))
+    doubts[np.any(is_capped[:-1], axis=0)] = totals.max(initial=0)
+    return doubts
 
 
 def _is_present(

@@ -5,7 +5,7 @@ from functools import cache
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
@@ -142,6 +142,13 @@ def zone_of(
     return snapshot, kinds, orders
 
 
+def with_row(snapshot: Snapshot, migratetype: int, row: tuple[int, ...]) -> Snapshot:
+    told = snapshot.pagetypeinfo
+    assert told is not None
+    nr_free = {key: {**rows, migratetype: row} for key, rows in told.nr_free.items()}
+    return replace(snapshot, pagetypeinfo=replace(told, nr_free=nr_free))
+
+
 FULL_ANON = [(PageKind.ANON, 512)]
 FULL_SLAB = [(PageKind.SLAB, 512)]
 
@@ -170,11 +177,8 @@ def test_both_halves_of_an_order_10_block_have_one_type() -> None:
     snapshot, kinds, orders = zone_of([U, U, M, M, M], [FULL_SLAB] * 2 + [FULL_ANON] * 3)
     kinds[:1024] = PageKind.FREE | TAIL
     kinds[0], orders[0] = PageKind.FREE, 10
-    told = snapshot.pagetypeinfo
-    assert told is not None
-    row = (0,) * 10 + (1,)
-    told = replace(told, nr_free={key: {**rows, U: row} for key, rows in told.nr_free.items()})
-    pageblocks = infer_pageblock_types(replace(snapshot, pagetypeinfo=told), kinds, orders)
+    snapshot = with_row(snapshot, U, (0,) * 10 + (1,))
+    pageblocks = infer_pageblock_types(snapshot, kinds, orders)
     assert pageblocks.types.tolist() == [U, U, M, M, M]
     assert pageblocks.confidence.tolist() == [Confidence.CERTAIN] * 5
 
@@ -207,6 +211,22 @@ def test_sections_that_are_not_online_are_nobodys() -> None:
     assert (pageblocks.confidence[nr:] == Confidence.CERTAIN).all()
 
 
+def test_a_count_cut_short_is_what_the_other_types_leave(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Pagetypeinfo prints no count above 100000; here, none above 2."""
+    single = [(PageKind.FREE, 1), (PageKind.ANON, 511)]
+    contents = [single, [(PageKind.FREE, 64), (PageKind.ANON, 448)], single, single]
+    snapshot, kinds, orders = zone_of([M, U, M, M], contents)
+    cut = with_row(snapshot, M, (2,) + (0,) * 10)
+
+    pageblocks = infer_pageblock_types(cut, kinds, orders)
+    assert pageblocks.confidence[1] == Confidence.INFERRED, "one order-0 block does not add up"
+
+    monkeypatch.setattr("movable.frames.pageblocks.CAPPED", 2)
+    pageblocks = infer_pageblock_types(cut, kinds, orders)
+    assert pageblocks.types.tolist() == [M, U, M, M]
+    assert pageblocks.confidence.tolist() == [Confidence.CERTAIN] * 4
+
+
 # A block is some free blocks of order 0 to 8, one each, then pages of one kind.
 _BLOCK = st.tuples(
     st.sampled_from([U, M, M, M, R]),
@@ -220,6 +240,7 @@ def runs_of(orders: set[int], kind: PageKind) -> list[tuple[PageKind, int]]:
     return [*runs, (kind, PAGEBLOCK_NR_PAGES - sum(nr for _, nr in runs))]
 
 
+@settings(deadline=None)  # The first example compiles.
 @given(st.lists(_BLOCK, min_size=1, max_size=24))
 def test_what_is_certain_is_true_and_all_counts_are_met(
     blocks: list[tuple[int, set[int], PageKind]],
@@ -238,6 +259,7 @@ def test_what_is_certain_is_true_and_all_counts_are_met(
     assert (pageblocks.types == types)[is_certain].all()
 
 
+@settings(deadline=None)  # The first example compiles.
 @given(st.lists(_BLOCK, min_size=1, max_size=12), st.data())
 def test_counts_that_do_not_add_up_never_fail(
     blocks: list[tuple[int, set[int], PageKind]], data: st.DataObject
