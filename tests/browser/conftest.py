@@ -5,8 +5,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from browser.browsing import Browser
 
+from browser.browsing import Browser
 from movable.report.html import render_html
 from recorded import summarized
 

@@ -5,9 +5,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from browser.browsing import PHONE, Browser, color
 from numpy.typing import NDArray
 
+from browser.browsing import PHONE, Browser, color
 from handmade import forecast, machine
 from movable.mm.constants import PAGEBLOCK_NR_PAGES
 from movable.mm.kinds import KIND_MASK, PageKind
