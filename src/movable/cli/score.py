@@ -23,7 +23,7 @@ examples:
   movable score runs/*.tar.xz --truth          with what the recording's kernel module saw
 
 exit codes:
-  0 all were scored, or skipped for a reason; 1 something could not be read; 2 usage"""
+  0 scored, or left out for a reason; 1 something could not be read, or nothing scored; 2 usage"""
 
     def add_arguments(self, parser: argparse.ArgumentParser) -> None:
         """Declare the recordings and how to show the result."""
@@ -51,7 +51,7 @@ exit codes:
             )
         for skip in skipped:
             if skip.is_error or not scores:
-                output.note(f"movable: {skip.reason}")
+                output.note(_sentence(skip.name, skip.reason, is_error=skip.is_error))
         if args.json:
             output.json(scores_json(scores, skipped))
         elif scores:
@@ -63,4 +63,8 @@ exit codes:
             else:
                 paint = paint_for(output)
                 output.text(score_text(scores, skipped, summary, width=output.width, paint=paint))
-        return 1 if any(skip.is_error for skip in skipped) else 0
+        return 1 if not scores or any(skip.is_error for skip in skipped) else 0
+
+
+def _sentence(name: str, reason: str, *, is_error: bool) -> str:
+    return f"movable: {reason}" if is_error else f"movable: skipped {name}: {reason}"
