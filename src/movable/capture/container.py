@@ -15,9 +15,9 @@ import os
 import struct
 import zipfile
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, BinaryIO, Final, NamedTuple
 
@@ -28,6 +28,7 @@ from numpy.typing import NDArray
 from movable.capture.assemble import RawFiles, assemble
 from movable.capture.kpage import PAGE_FILES, WORD_BYTES, Words
 from movable.capture.limits import MAX_TEXT_BYTES, MAX_TEXTS_BYTES, check_page_bytes
+from movable.capture.whole import replace_file
 from movable.errors import PrivilegeError, SnapshotError
 from movable.mm.coding import decode, encode
 from movable.mm.snapshot import Missing, Snapshot
@@ -75,29 +76,7 @@ def save_snapshot(snapshot: Snapshot, path: Path, *, force: bool = False) -> int
     """
     if "zoneinfo" not in snapshot.texts:
         raise SnapshotError(f"{snapshot.source}: has no zoneinfo text, so it cannot be saved")
-    return _replace(path, lambda file: _write(snapshot, file), force=force)
-
-
-def check_target(path: Path, *, force: bool) -> None:
-    """Refuse a name that is taken, before any work is done.
-
-    Raises:
-        SnapshotError: there is a file of that name, and `force` was not given; or a directory.
-        PrivilegeError: the directory may not be looked into.
-    """
-    try:
-        if path.is_dir():
-            raise SnapshotError(f"{path}: is a directory; name a file")
-        if path.exists() and not force:
-            raise _exists(path)
-    except PermissionError as error:
-        raise PrivilegeError(str(path.parent), "permission to enter it") from error
-    except OSError as error:
-        raise SnapshotError(f"{path}: cannot be written: {error.strerror}") from error
-
-
-def _exists(path: Path) -> SnapshotError:
-    return SnapshotError(f"{path}: exists already; choose another name, or say --force")
+    return replace_file(path, lambda file: _write(snapshot, file), force=force)
 
 
 def _write(snapshot: Snapshot, file: BinaryIO) -> None:
@@ -185,42 +164,6 @@ def _code(columns: list[Words], level: int) -> _Segment:
         compressor.compress(words.data.cast("B")),
         compressor.compress(planes.data.cast("B")),
     )
-
-
-def _replace(path: Path, write: Callable[[BinaryIO], None], *, force: bool) -> int:
-    """Write a file under another name, and give it `path`'s only when it is safely on disk."""
-    check_target(path, force=force)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        with temporary.open("xb") as file:
-            write(file)
-            file.flush()
-            os.fsync(file.fileno())
-            nr_bytes = file.tell()
-        if force:
-            temporary.replace(path)
-        else:
-            path.hardlink_to(temporary)  # Unlike a rename, it fails if somebody was faster.
-        _sync_directory(path.parent)
-    except PermissionError as error:
-        raise PrivilegeError(str(path.parent), "write permission") from error
-    except FileExistsError:
-        raise _exists(path) from None
-    except OSError as error:
-        reason = error.strerror or str(error)
-        raise SnapshotError(f"{path}: not written: {reason}; nothing was left behind") from error
-    finally:
-        with suppress(OSError):  # Gone, or never made.
-            temporary.unlink()
-    return nr_bytes
-
-
-def _sync_directory(directory: Path) -> None:
-    descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 # --- Loading ----------------------------------------------------------------------------------

@@ -54,8 +54,9 @@ examples:
 
             output.text(capture_script().rstrip("\n"))
             return 0
-        from movable.capture.container import check_target, save_snapshot
+        from movable.capture.container import save_snapshot
         from movable.capture.machine import capture
+        from movable.capture.whole import check_target
 
         path = args.output or Path(f"{platform.node() or 'host'}.movable")
         check_target(path, force=args.force)

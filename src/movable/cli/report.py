@@ -1,14 +1,11 @@
 """``movable report``: one HTML file about a machine."""
 
 import argparse
-import os
-import tempfile
 from pathlib import Path
 
 from movable.cli.arguments import add_rules, add_snapshot
 from movable.cli.output import Output
 from movable.cli.summary import summarized
-from movable.errors import UsageError
 
 
 class ReportCommand:
@@ -40,30 +37,17 @@ class ReportCommand:
 
     def run(self, args: argparse.Namespace, output: Output) -> int:
         """Write the file and say where it is."""
-        if args.output.exists() and not args.force:
-            raise UsageError(f"{args.output} exists: choose another with --output, or add --force")
+        from movable.capture.whole import check_target, replace_file
+
+        check_target(args.output, force=args.force)
         summary = summarized(args.snapshot, args.rules, output)
         with output.progress("drawing the map"):
             from movable.report.html import render_html
 
             document = render_html(summary).encode()
-        write_whole(args.output, document)
+        replace_file(args.output, lambda file: file.write(document), force=args.force)
         if args.json:
             output.json({"schema": 1, "path": str(args.output), "nr_bytes": len(document)})
         else:
             output.text(f"{args.output}: {len(document)} bytes; open it in a browser")
         return 0
-
-
-def write_whole(path: Path, content: bytes) -> None:
-    """Write a file so that it is there whole or not at all, whatever happens meanwhile."""
-    handle, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
-    temporary = Path(name)
-    try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(content)
-        temporary.chmod(0o644)
-        temporary.replace(path)
-    except BaseException:
-        temporary.unlink(missing_ok=True)
-        raise

@@ -1,0 +1,80 @@
+"""Files that appear whole or not at all, and replace others only when told to."""
+
+import os
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+from typing import BinaryIO
+
+from movable.errors import PrivilegeError, SnapshotError
+
+
+def check_target(path: Path, *, force: bool) -> None:
+    """Refuse a name that is taken, before any work is done.
+
+    Raises:
+        SnapshotError: there is a file of that name, and `force` was not given; or a directory.
+        PrivilegeError: the directory may not be looked into.
+    """
+    try:
+        if path.is_dir():
+            raise SnapshotError(f"{path}: is a directory; name a file")
+        if path.exists() and not force:
+            raise _exists(path)
+    except PermissionError as error:
+        raise PrivilegeError(str(path.parent), "permission to enter it") from error
+    except OSError as error:
+        raise SnapshotError(f"{path}: cannot be written: {error.strerror}") from error
+
+
+def _exists(path: Path) -> SnapshotError:
+    return SnapshotError(f"{path}: exists already; choose another name, or say --force")
+
+
+def replace_file(path: Path, write: Callable[[BinaryIO], object], *, force: bool) -> int:
+    """Write a file under another name, and give it `path`'s only when it is safely on disk.
+
+    Args:
+        path: where to.
+        write: writes the contents to the open file it is given.
+        force: whether a file of that name may be replaced.
+
+    Returns:
+        The size of the file in bytes.
+
+    Raises:
+        SnapshotError: the file exists, or it cannot be written (disk full, no such directory).
+        PrivilegeError: the directory may not be written to.
+    """
+    check_target(path, force=force)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        with temporary.open("xb") as file:
+            write(file)
+            file.flush()
+            os.fsync(file.fileno())
+            nr_bytes = file.tell()
+        if force:
+            temporary.replace(path)
+        else:
+            path.hardlink_to(temporary)  # Unlike a rename, it fails if somebody was faster.
+        _sync_directory(path.parent)
+    except PermissionError as error:
+        raise PrivilegeError(str(path.parent), "write permission") from error
+    except FileExistsError:
+        raise _exists(path) from None
+    except OSError as error:
+        reason = error.strerror or str(error)
+        raise SnapshotError(f"{path}: not written: {reason}; nothing was left behind") from error
+    finally:
+        with suppress(OSError):  # Gone, or never made.
+            temporary.unlink()
+    return nr_bytes
+
+
+def _sync_directory(directory: Path) -> None:
+    descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
