@@ -85,14 +85,11 @@ def find_zsmalloc_pages(
     chosen, zones = [], []
     for zone in snapshot.populated_zones:
         nr_told = zone.counters.get("nr_zspages", 0)
-        sure = _sure_zsmalloc_pfns(snapshot, kinds, zone) if nr_told else np.zeros(0, np.int64)
-        pfns = _flagless_pfns(snapshot, kinds, zone)
-        pfns = pfns[_is_target_type(pageblocks, pfns)]
-        if len(sure):
-            picked = _most_likely(pfns, _nearness(sure, pfns), nr_told - len(sure))
-            sure = np.concatenate((sure, picked))
-        chosen.append(sure)
-        zones.append(ZoneFound(zone.nid, zone.name, nr_told, len(sure)))
+        pfns = np.zeros(0, dtype=np.int64)
+        if nr_told:
+            pfns = _zsmalloc_pfns(snapshot, kinds, pageblocks, zone, nr_told)
+        chosen.append(pfns)
+        zones.append(ZoneFound(zone.nid, zone.name, nr_told, len(pfns)))
     return _found(chosen, zones)
 
 
@@ -121,15 +118,22 @@ def _zone_slice(snapshot: Snapshot, zone: ZoneInfo) -> slice:
 
 
 def _flagless_pfns(
-    snapshot: Snapshot, kinds: NDArray[np.uint8], zone: ZoneInfo
+    snapshot: Snapshot, kinds: NDArray[np.uint8], zone: ZoneInfo, *, but_mapped: bool = False
 ) -> NDArray[np.int64]:
-    """Return the pages of `zone` that show nothing and that no cgroup pays for."""
+    """Return the pages of `zone` that show nothing and that no cgroup pays for.
+
+    Args:
+        but_mapped: also those that show MMAP alone: before 6.6 zsmalloc's with offset 0 do.
+    """
     here = _zone_slice(snapshot, zone)
-    is_candidate = (kinds[here] & KIND_MASK == PageKind.KERNEL) & (snapshot.flags[here] == 0)
-    if snapshot.cgroups is not None:
-        is_candidate &= snapshot.cgroups[here] == 0
+    words = snapshot.flags[here]
+    is_candidate = (kinds[here] & KIND_MASK == PageKind.KERNEL) & (words == 0)
     if snapshot.counts is not None:
         is_candidate &= snapshot.counts[here] == 0
+    if but_mapped:
+        is_candidate |= words == np.uint64(1 << KPF_MMAP)
+    if snapshot.cgroups is not None:
+        is_candidate &= snapshot.cgroups[here] == 0
     pfns: NDArray[np.int64] = np.flatnonzero(is_candidate) + here.start
     return pfns
 
@@ -190,15 +194,40 @@ def _is_beside(
     return is_beside
 
 
-def _sure_zsmalloc_pfns(
-    snapshot: Snapshot, kinds: NDArray[np.uint8], zone: ZoneInfo
+def _zsmalloc_pfns(
+    snapshot: Snapshot,
+    kinds: NDArray[np.uint8],
+    pageblocks: Pageblocks,
+    zone: ZoneInfo,
+    nr_told: int,
 ) -> NDArray[np.int64]:
+    sure = _sure_zsmalloc_pfns(snapshot, kinds, pageblocks, zone)
+    if not len(sure):
+        return sure
+    pfns = _flagless_pfns(snapshot, kinds, zone, but_mapped=True)
+    pfns = pfns[_is_target_type(pageblocks, pfns) & ~np.isin(pfns, sure)]
+    picked = _most_likely(pfns, _nearness(sure, pfns), nr_told - len(sure))
+    return np.concatenate((sure, picked))
+
+
+def _sure_zsmalloc_pfns(
+    snapshot: Snapshot, kinds: NDArray[np.uint8], pageblocks: Pageblocks, zone: ZoneInfo
+) -> NDArray[np.int64]:
+    """Return the pages that show they are zsmalloc's: first pages, and those with an offset.
+
+    A driver's page that is mapped shows MMAP and nothing else, too, but lies in another type of
+    pageblock, and is mapped once, most often; an offset is even, and reads as a mapcount one more.
+    """
     here = _zone_slice(snapshot, zone)
     words = snapshot.flags[here]
     private, mmap = np.uint64(1 << KPF_PRIVATE), np.uint64(1 << KPF_MMAP)
-    is_sure = (words != 0) & (words & ~(private | mmap) == 0)
-    is_sure |= kinds[here] & KIND_MASK == PageKind.ZSMALLOC
-    pfns: NDArray[np.int64] = np.flatnonzero(is_sure) + here.start
+    is_first = (words == private) | (words == private | mmap)
+    is_first |= kinds[here] & KIND_MASK == PageKind.ZSMALLOC
+    has_offset = words == mmap
+    if snapshot.counts is not None:
+        has_offset &= (snapshot.counts[here] & np.uint64(1) == 1) & (snapshot.counts[here] > 1)
+    pfns: NDArray[np.int64] = np.flatnonzero(is_first | has_offset) + here.start
+    pfns = pfns[is_first[pfns - here.start] | _is_target_type(pageblocks, pfns)]
     return pfns
 
 

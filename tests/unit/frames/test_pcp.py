@@ -19,7 +19,7 @@ from movable.frames.pcp import (
 )
 from movable.frames.truth import Truth, read_truth
 from movable.mm.constants import MIGRATE_MOVABLE, MIGRATE_UNMOVABLE
-from movable.mm.flags import KPF_MMAP, KPF_PRIVATE
+from movable.mm.flags import KPF_LRU, KPF_MMAP, KPF_PRIVATE
 from movable.mm.kinds import PageKind
 from movable.mm.rules import choose_rules
 from movable.mm.snapshot import Snapshot
@@ -136,11 +136,16 @@ def test_next_to_free_pages_is_likelier_than_a_kernel_stack() -> None:
 
 
 def test_zsmalloc_pages_of_an_older_kernel_show_the_mmap_bit() -> None:
-    """Until 6.6 an object's offset stood where the mapcount is."""
+    """Until 6.6 an object's offset stood where the mapcount is: 192 reads as 193."""
     kinds = np.full(1024, PageKind.ANON, dtype=np.uint8)
-    flags = np.full(1024, 1 << 5, dtype=np.uint64)
-    flags[600], flags[601] = 1 << KPF_PRIVATE | 1 << KPF_MMAP, 1 << KPF_MMAP
-    flags[602], flags[900] = 0, 0
-    kinds[[600, 601, 602, 900]] = PageKind.KERNEL
-    snapshot, pageblocks = zone_of(flags, nr_zspages=3)
-    assert find_zsmalloc_pages(snapshot, kinds, pageblocks).pfns.tolist() == [600, 601, 602]
+    flags = np.full(1024, 1 << KPF_LRU, dtype=np.uint64)
+    counts = np.zeros(1024, dtype=np.uint64)
+    flags[600], counts[600] = 1 << KPF_PRIVATE | 1 << KPF_MMAP, 1
+    flags[601], counts[601] = 1 << KPF_MMAP, 193
+    flags[602], counts[602] = 1 << KPF_MMAP, 1
+    flags[[603, 900]] = 0
+    flags[100], counts[100] = 1 << KPF_MMAP, 3  # A driver's, mapped three times.
+    kinds[[100, 600, 601, 602, 603, 900]] = PageKind.KERNEL
+    snapshot, pageblocks = zone_of(flags, nr_zspages=4)
+    snapshot = replace(snapshot, counts=counts)
+    assert find_zsmalloc_pages(snapshot, kinds, pageblocks).pfns.tolist() == [600, 601, 602, 603]
