@@ -56,6 +56,7 @@ class Execution:
 
     def __init__(self, program: Program) -> None:
         self.program, self.env = program, program.env
+        program.execution = self
         self.tasks, self.nr_threads = program.tasks, len(program.tasks)
         self.pending: list[Step[Any] | None] = []
         self.schedule: list[int] = []

@@ -96,6 +96,8 @@ class Program:
         self.core: Any = getattr(self.driver, "core", movable_ops)
         self.paths = paths(self.driver)
         self.first_written: set[int] = set()
+        self.execution: Any = None
+        """The last `Execution` of it, for whoever asks how far it is."""
         self.finding: ContractViolation | None = None
         """What went wrong before there were threads."""
         self.handles: list[Any] = []
@@ -157,6 +159,10 @@ class Program:
             self.written = []
         if self.freed:
             self.freed = set()
+
+    def nr_steps(self) -> int:
+        """Return how many steps were made so far, in all runs."""
+        return self.execution.nr_steps if self.execution is not None else 0
 
     def changed_attributes(self) -> list[str]:
         """Return the names of the driver's attributes that are not as they were before a run."""

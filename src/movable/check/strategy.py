@@ -20,6 +20,7 @@ from movable.check.schedulers.pct import PctScheduler
 from movable.check.schedulers.protocol import Scheduler
 from movable.check.shrink import shrink
 from movable.check.verdict import BOUNDED, DOUBTS, PROVED, SAMPLED, VIOLATED, Verdict, Violation
+from movable.check.watch import watched
 from movable.driver.env import Env
 from movable.driver.eras import era_of
 from movable.driver.protocol import Driver
@@ -148,9 +149,15 @@ def check(
         UsageError: there is no such strategy; the driver has not the paths that the scenario needs;
             two runs of one schedule differ.
     """
-    search = _Check(factory, scenario, source, seconds)
-    if search.program.finding is None:
-        repeat_one(search.program)
+    with watched() as programs:
+        search = _Check(factory, scenario, source, seconds)
+        programs.append(search.program)
+        if search.program.finding is None:
+            repeat_one(search.program)
+        return _run(search, strategy)
+
+
+def _run(search: _Check, strategy: str) -> Verdict:
     kind, _, number = strategy.partition(":")
     if kind == "auto":
         return _auto(search)

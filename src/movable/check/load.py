@@ -1,0 +1,120 @@
+"""Load a driver from its file, or say in one sentence why not."""
+
+import ast
+import importlib.util
+import inspect
+import sys
+import traceback
+from dataclasses import dataclass
+from pathlib import Path
+
+from movable.check.lint import Remark, lint
+from movable.check.schedule import checksum
+from movable.driver.protocol import Driver
+from movable.errors import UsageError
+
+CALLBACKS = {"isolate_page": 2, "migrate_page": 3, "putback_page": 1}
+"""The callbacks and how many arguments each takes."""
+
+
+@dataclass(frozen=True, slots=True)
+class Loaded:
+    """A driver's class and its text."""
+
+    driver: type[Driver]
+    path: Path
+    source: str
+    """The checksum that goes into tokens."""
+    remarks: tuple[Remark, ...]
+
+
+def load_driver(path: Path, name: str | None = None) -> Loaded:
+    """Return the driver in the file at `path`.
+
+    Args:
+        path: a Python file.
+        name: the class, if the file has several drivers.
+
+    Raises:
+        UsageError: it cannot be read, parsed, imported, or is not a driver.
+    """
+    try:
+        text = path.read_bytes()
+        tree = ast.parse(text, filename=str(path))
+    except OSError as error:
+        raise UsageError(f"{path}: {error.strerror}") from None
+    except SyntaxError as error:
+        raise UsageError(f"{path}:{error.lineno}: {error.msg}") from None
+    except ValueError as error:
+        raise UsageError(f"{path}: not Python source: {error}") from None
+    remarks = lint(tree)
+    for remark in remarks:
+        if remark.is_error:
+            raise UsageError(f"{path}:{remark.line}: {remark.text}")
+    driver = _choose(_drivers_in(path), path, name)
+    _check_callbacks(driver, path)
+    return Loaded(driver, path, checksum(text), tuple(remarks))
+
+
+def _drivers_in(path: Path) -> list[type[Driver]]:
+    module_name = f"movable_driver_{checksum(str(path.resolve()).encode())}"
+    spec = importlib.util.spec_from_file_location(module_name, path)
+    if spec is None or spec.loader is None:
+        raise UsageError(f"{path}: not a Python file: its name does not end in .py")
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[module_name] = module
+    try:
+        spec.loader.exec_module(module)
+    except Exception as error:
+        raise UsageError(f"{_line_in(path, error)}: {type(error).__name__}: {error}") from error
+    return [
+        member
+        for member in vars(module).values()
+        if inspect.isclass(member)
+        and issubclass(member, Driver)
+        and member.__module__ == module_name
+    ]
+
+
+def _line_in(path: Path, error: Exception) -> str:
+    """Return `path` with the last of its lines that led to `error`."""
+    lines = [
+        frame.lineno
+        for frame in traceback.extract_tb(error.__traceback__)
+        if Path(frame.filename) == path
+    ]
+    return f"{path}:{lines[-1]}" if lines else str(path)
+
+
+def _choose(drivers: list[type[Driver]], path: Path, name: str | None) -> type[Driver]:
+    if not drivers:
+        raise UsageError(f"{path}: no class in it is a movable.driver.Driver")
+    names = ", ".join(driver.__name__ for driver in drivers)
+    if name is not None:
+        drivers = [driver for driver in drivers if driver.__name__ == name]
+        if not drivers:
+            raise UsageError(f"{path}: no driver {name!r} in it: there are {names}")
+    if len(drivers) > 1:
+        raise UsageError(f"{path}: several drivers in it: choose one of {names} with --class")
+    return drivers[0]
+
+
+def _check_callbacks(driver: type[Driver], path: Path) -> None:
+    for name, nr_arguments in CALLBACKS.items():
+        callback = getattr(driver, name)
+        if callback is getattr(Driver, name):
+            raise UsageError(f"{path}:{_line(driver)}: class {driver.__name__} has no {name}")
+        if not inspect.iscoroutinefunction(callback):
+            raise UsageError(f"{path}:{_line(callback)}: {name} must be `async def`")
+        found = len(inspect.signature(callback).parameters) - 1
+        if found != nr_arguments:
+            wanted = f"{nr_arguments} argument" + "s" * (nr_arguments > 1)
+            text = f"{name} takes {wanted} besides self, not {found}"
+            raise UsageError(f"{path}:{_line(callback)}: {text}")
+
+
+def _line(thing: object) -> int:
+    try:
+        return inspect.getsourcelines(thing)[1]  # type: ignore[arg-type]
+    except (OSError, TypeError):
+        return 1
