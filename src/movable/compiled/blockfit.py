@@ -17,12 +17,50 @@ from movable.mm.kinds import KIND_MASK, PageKind
 _FREE = int(PageKind.FREE)
 
 
+class Problem(NamedTuple):
+    """What `search_labels` is to solve; all only read.
+
+    `vectors` is what one member of each class adds to the needs, its free blocks per order and
+    itself: (classes, columns); `sizes` are the classes' members.  A level is a (class, minor type)
+    pair, types running faster: `gains` is the total gain of a level's best k members, (levels,
+    most + 1); `bounds` the most that a level and the later ones of its type can add, (levels +
+    types, columns).
+    """
+
+    vectors: NDArray[np.int64]
+    sizes: NDArray[np.int64]
+    gains: NDArray[np.float64]
+    bounds: NDArray[np.int64]
+
+
+class Solution(NamedTuple):
+    """Members for each level: in the best solution, and the least and most in all; all out."""
+
+    best: NDArray[np.int64]
+    low: NDArray[np.int64]
+    high: NDArray[np.int64]
+
+
 class SearchResult(NamedTuple):
     """What `search_labels` did; `is_complete` if it saw every solution."""
 
     nr_nodes: int
     nr_solutions: int
     is_complete: bool
+
+
+class Labelling(NamedTuple):
+    """Labels to improve.  `residuals` and `labels` are modified in place, the others only read.
+
+    `vectors` is (items, columns), `gains` (items, types), `penalties` for each block too many or
+    too few (types, columns), `residuals` what each type has too much of (types, columns).
+    """
+
+    vectors: NDArray[np.int64]
+    gains: NDArray[np.float64]
+    penalties: NDArray[np.float64]
+    residuals: NDArray[np.int64]
+    labels: NDArray[np.int64]
 
 
 @compiled
@@ -49,43 +87,31 @@ def count_pageblock_pages(
 
 @compiled
 def search_labels(
-    vectors: NDArray[np.int64],
-    sizes: NDArray[np.int64],
-    gains: NDArray[np.float64],
+    problem: Problem,
     needs: NDArray[np.int64],
-    bounds: NDArray[np.int64],
+    solution: Solution,
     max_nodes: int,
     keep_best_only: bool,
-    best: NDArray[np.int64],
-    low: NDArray[np.int64],
-    high: NDArray[np.int64],
 ) -> SearchResult:
     """Find how many of each class get each minor type, so that all needs are met exactly.
 
-    A depth-first search over (class, type) pairs, the level; each tries every number of members
-    that the needs still allow and that later classes cannot supply.  Its worst case is
-    exponential: `max_nodes` ends it, and the caller then falls back to `improve_labels`.
+    A depth-first search over the levels; each tries every number of members that the needs still
+    allow and that later classes cannot supply.  Its worst case is exponential: `max_nodes` ends
+    it, and the caller then falls back to `improve_labels`.
 
     Args:
-        vectors: what one member adds to the needs: (classes, columns): its free blocks per order,
-            and itself; only read.
-        sizes: members of each class; only read.
-        gains: (classes * types, most + 1): total gain of the best k members; only read.
         needs: (types, columns): what each type must add up to; modified, and restored.
-        bounds: (classes * types + 1, columns): the most that this level and later ones of the
-            same type (level mod types) can add; only read.
-        keep_best_only: cut branches that cannot beat the best; `low` and `high` then mean nothing.
-        best, low, high: out, (classes * types): the best solution, and each level's least and
-            largest number in all solutions.
+        keep_best_only: cut branches that cannot beat the best; then `solution.low` and `.high`
+            mean nothing.
     """
     nr_types = needs.shape[0]
-    nr_levels = len(vectors) * nr_types
+    nr_levels = len(problem.vectors) * nr_types
     taken = np.zeros(nr_levels + 1, dtype=np.int64)
     least = np.zeros(nr_levels + 1, dtype=np.int64)
     gain = np.zeros(nr_levels + 1)
     room = np.zeros(nr_levels + 1)
     for level in range(nr_levels - 1, -1, -1):
-        room[level] = room[level + 1] + gains[level].max()
+        room[level] = room[level + 1] + problem.gains[level].max()
     best_gain = -np.inf
     nr_nodes = 0
     nr_solutions = 0
@@ -96,18 +122,16 @@ def search_labels(
         if level == nr_levels:
             if gain[level] > best_gain:
                 best_gain = gain[level]
-                best[:] = taken[:nr_levels]
-            for at in range(nr_levels):
-                low[at] = taken[at] if nr_solutions == 0 else min(low[at], taken[at])
-                high[at] = taken[at] if nr_solutions == 0 else max(high[at], taken[at])
+                solution.best[:] = taken[:nr_levels]
+            _note_solution(solution, taken, nr_solutions == 0)
             nr_solutions += 1
             level -= 1
             is_new = False
             continue
-        vector = vectors[level // nr_types]
+        vector = problem.vectors[level // nr_types]
         need = needs[level % nr_types]
         if is_new:
-            most, least[level] = _range_of(level, vector, need, sizes, bounds, taken, nr_types)
+            most, least[level] = _range_of(problem, level, need, taken, nr_types)
             taken[level] = most
             if keep_best_only and gain[level] + room[level] <= best_gain:
                 taken[level] = least[level] - 1
@@ -121,28 +145,36 @@ def search_labels(
             level -= 1
             is_new = False
         else:
-            gain[level + 1] = gain[level] + gains[level, taken[level]]
+            gain[level + 1] = gain[level] + problem.gains[level, taken[level]]
             level += 1
             is_new = True
     while level >= 0:  # Stopped early: give the needs back.
         if level < nr_levels:
-            needs[level % nr_types] += taken[level] * vectors[level // nr_types]
+            needs[level % nr_types] += taken[level] * problem.vectors[level // nr_types]
         level -= 1
     return SearchResult(nr_nodes, nr_solutions, nr_nodes < max_nodes)
 
 
 @compiled
+def _note_solution(solution: Solution, taken: NDArray[np.int64], is_first: bool) -> None:
+    for level in range(len(solution.low)):
+        if is_first or taken[level] < solution.low[level]:
+            solution.low[level] = taken[level]
+        if is_first or taken[level] > solution.high[level]:
+            solution.high[level] = taken[level]
+
+
+@compiled
 def _range_of(
+    problem: Problem,
     level: int,
-    vector: NDArray[np.int64],
     need: NDArray[np.int64],
-    sizes: NDArray[np.int64],
-    bounds: NDArray[np.int64],
     taken: NDArray[np.int64],
     nr_types: int,
 ) -> tuple[int, int]:
     """Return the most and the least members that this level may take."""
-    nr_left = sizes[level // nr_types]
+    vector = problem.vectors[level // nr_types]
+    nr_left = problem.sizes[level // nr_types]
     for at in range(level - level % nr_types, level):
         nr_left -= taken[at]
     most = nr_left
@@ -150,41 +182,29 @@ def _range_of(
     for column in range(len(vector)):
         if vector[column] > 0:
             most = min(most, need[column] // vector[column])
-            missing = need[column] - bounds[level + nr_types, column]
+            missing = need[column] - problem.bounds[level + nr_types, column]
             if missing > 0:
                 least = max(least, -(-missing // vector[column]))
-        elif need[column] > bounds[level + nr_types, column]:
+        elif need[column] > problem.bounds[level + nr_types, column]:
             least = most + 1
     return most, least
 
 
 @compiled
-def improve_labels(
-    vectors: NDArray[np.int64],
-    gains: NDArray[np.float64],
-    penalties: NDArray[np.float64],
-    residuals: NDArray[np.int64],
-    labels: NDArray[np.int64],
-    nr_partners: int,
-    max_sweeps: int,
-) -> int:
+def improve_labels(labelling: Labelling, nr_partners: int, max_sweeps: int) -> int:
     """Relabel pageblocks, alone or in pairs that swap, while that makes a better fit.
 
     Better is less of: all residuals, each times its column's penalty, minus the labels' gains.
     No solution need exist, and the best one is not always found.
 
     Args:
-        vectors: (pageblocks, columns); only read.
-        gains: (pageblocks, types); only read.
-        penalties: (types, columns); only read.
-        residuals: what each type has too much of: (types, columns); modified in place.
-        labels: a type for each pageblock; modified in place.
         nr_partners: with how many others each pageblock tries to swap, in one sweep.
 
     Returns:
         How many labels changed.
     """
-    nr_blocks, nr_types = gains.shape
+    nr_blocks, nr_types = labelling.gains.shape
+    labels = labelling.labels
     stride = nr_blocks // 2 + 1 - nr_blocks // 4  # Spreads partners when they are not all tried.
     while _has_common_divisor(stride, nr_blocks):
         stride += 1
@@ -194,16 +214,12 @@ def improve_labels(
         for left in range(nr_blocks):
             for label in range(nr_types):
                 if label != labels[left]:
-                    nr_changes += _try_relabel(
-                        left, label, vectors, gains, penalties, residuals, labels
-                    )
+                    nr_changes += _try_relabel(labelling, left, label)
             right = (left + sweep) % nr_blocks
             for _ in range(nr_partners):
                 right = (right + stride) % nr_blocks
                 if labels[right] != labels[left]:
-                    nr_changes += _try_swap(
-                        left, right, vectors, gains, penalties, residuals, labels
-                    )
+                    nr_changes += _try_swap(labelling, left, right)
         if nr_changes == before:
             break
     return nr_changes
@@ -217,15 +233,8 @@ def _has_common_divisor(left: int, right: int) -> bool:
 
 
 @compiled
-def _try_relabel(
-    block: int,
-    label: int,
-    vectors: NDArray[np.int64],
-    gains: NDArray[np.float64],
-    penalties: NDArray[np.float64],
-    residuals: NDArray[np.int64],
-    labels: NDArray[np.int64],
-) -> int:
+def _try_relabel(labelling: Labelling, block: int, label: int) -> int:
+    vectors, gains, penalties, residuals, labels = labelling
     old = labels[block]
     delta = gains[block, old] - gains[block, label]
     for column in range(vectors.shape[1]):
@@ -243,15 +252,8 @@ def _try_relabel(
 
 
 @compiled
-def _try_swap(
-    left: int,
-    right: int,
-    vectors: NDArray[np.int64],
-    gains: NDArray[np.float64],
-    penalties: NDArray[np.float64],
-    residuals: NDArray[np.int64],
-    labels: NDArray[np.int64],
-) -> int:
+def _try_swap(labelling: Labelling, left: int, right: int) -> int:
+    vectors, gains, penalties, residuals, labels = labelling
     one, two = labels[left], labels[right]
     delta = gains[left, one] + gains[right, two] - gains[left, two] - gains[right, one]
     for column in range(vectors.shape[1]):

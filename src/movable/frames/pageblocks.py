@@ -20,7 +20,7 @@ from typing import Final, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from movable.compiled.blockfit import improve_labels, search_labels
+from movable.compiled.blockfit import Labelling, Problem, Solution, improve_labels, search_labels
 from movable.errors import UnsupportedKernelError
 from movable.frames.evidence import Contents, Evidence, count_contents, stories, with_known_buddies
 from movable.mm.constants import (
@@ -351,27 +351,30 @@ def _search(
     most = int(min(minor[:, -1].max(), sizes[used].max(initial=0)))
     if len(used) * nr_types * (most + 1) > _MAX_GAIN_TABLE:
         return None
-    gains = _gain_table(items, class_of, used, most)
-    bounds = _level_bounds(classes[used], sizes[used], may_be[used])
-    best, low, high = (np.zeros(len(used) * nr_types, dtype=np.int64) for _ in range(3))
-    vectors = np.ascontiguousarray(classes[used])
+    problem = Problem(
+        vectors=np.ascontiguousarray(classes[used]),
+        sizes=sizes[used],
+        gains=_gain_table(items, class_of, used, most),
+        bounds=_level_bounds(classes[used], sizes[used], may_be[used]),
+    )
+    found = Solution(*(np.zeros(len(used) * nr_types, dtype=np.int64) for _ in range(3)))
     for keep_best_only in (False, True):
         result = search_labels(
-            vectors, sizes[used], gains, minor, bounds, _MAX_NODES, keep_best_only, best, low, high
+            problem, minor, found, max_nodes=_MAX_NODES, keep_best_only=keep_best_only
         )
         if result.is_complete or result.nr_solutions == 0:
             break
     if result.nr_solutions == 0:
         return None
-    if keep_best_only:  # Not all solutions were seen.
-        low[:], high[:] = 0, most + 1
-    labels = _spread_labels(items, class_of, used, best)
-    shape = (len(used), nr_types)
     least = np.zeros((len(classes), nr_types + 1), dtype=np.int64)
     least[:, -1] = sizes
-    least[used, :-1] = low.reshape(shape)
-    least[used, -1] = sizes[used] - np.minimum(high.reshape(shape).sum(axis=1), sizes[used])
-    return labels, least
+    least[used] = 0
+    if not keep_best_only:  # All solutions were seen.
+        shape = (len(used), nr_types)
+        least[used, :-1] = found.low.reshape(shape)
+        nr_most = found.high.reshape(shape).sum(axis=1)
+        least[used, -1] = sizes[used] - np.minimum(nr_most, sizes[used])
+    return _spread_labels(items, class_of, used, found.best), least
 
 
 def _gain_table(
@@ -452,7 +455,6 @@ def _label_softly(
     penalties: NDArray[np.float64] = _COUNT_PENALTY / (1.0 + doubts * shares)
     penalties[:, -1] = _PAGEBLOCK_PENALTY
     nr_partners = min(len(labels) - 1, max(8, _NR_SWAP_TRIALS // max(len(labels), 1)))
-    improve_labels(
-        items.vectors, items.gains, penalties, residuals, labels, nr_partners, max_sweeps=8
-    )
+    labelling = Labelling(items.vectors, items.gains, penalties, residuals, labels)
+    improve_labels(labelling, nr_partners=nr_partners, max_sweeps=8)
     return labels
