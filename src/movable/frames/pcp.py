@@ -65,9 +65,11 @@ def find_pcp_pages(
     """
     chosen, zones = [], []
     for zone in snapshot.populated_zones:
-        pfns = _flagless_pfns(snapshot, kinds, zone)
-        chances = _pcp_chances(kinds, pageblocks, pfns, zone.nr_pcp)
-        picked = _most_likely(pfns, chances, zone.nr_pcp)
+        picked = np.zeros(0, dtype=np.int64)
+        if zone.nr_pcp:
+            pfns = _flagless_pfns(snapshot, kinds, zone)
+            chances = _pcp_chances(kinds, pageblocks, pfns, zone.nr_pcp)
+            picked = _most_likely(pfns, chances, zone.nr_pcp)
         chosen.append(picked)
         zones.append(ZoneFound(zone.nid, zone.name, zone.nr_pcp, len(picked)))
     return _found(chosen, zones)
@@ -160,8 +162,7 @@ def _pcp_chances(
     Kernel allocations keep out of Movable blocks, so a flagless page there is free, unless there
     are more of them than the lists hold: then a driver owns the others.
     """
-    is_free = kinds & KIND_MASK == PageKind.FREE
-    is_by_free = _is_beside(is_free, pfns, _NEIGHBOUR_ORDER)
+    is_by_free = _is_beside_free(kinds, pfns)
     is_movable = _is_target_type(pageblocks, pfns)
     nr_movable = int(is_movable.sum())
     if nr_movable > nr_told:
@@ -170,9 +171,8 @@ def _pcp_chances(
     else:
         chances = np.ones(len(pfns))
         nr_left = nr_told - nr_movable
-    is_candidate = np.zeros(len(kinds), dtype=np.bool_)
-    is_candidate[pfns] = True
-    is_broken = _is_beside(~is_candidate, pfns, _STACK_ORDER)
+    _, group_of, sizes = np.unique(pfns >> _STACK_ORDER, return_inverse=True, return_counts=True)
+    is_broken = sizes[group_of] < 1 << _STACK_ORDER
     factors = np.where(is_broken, _BROKEN_GROUP, _ELSEWHERE)
     factors[is_by_free] = np.where(is_broken[is_by_free], _BROKEN_GROUP_BY_FREE, _BY_FREE)
     is_reclaimable = pageblocks.types[pfns >> PAGEBLOCK_ORDER] == MIGRATE_RECLAIMABLE
@@ -183,14 +183,12 @@ def _pcp_chances(
     return chances
 
 
-def _is_beside(
-    is_such: NDArray[np.bool_], pfns: NDArray[np.int64], order: int
-) -> NDArray[np.bool_]:
-    """Return whether any page of the aligned block of `order` around each of `pfns` is such."""
-    nr_blocks = -(-len(is_such) >> order)
-    padded = np.zeros(nr_blocks << order, dtype=np.bool_)
-    padded[: len(is_such)] = is_such
-    is_beside: NDArray[np.bool_] = np.any(padded.reshape(nr_blocks, -1), axis=1)[pfns >> order]
+def _is_beside_free(kinds: NDArray[np.uint8], pfns: NDArray[np.int64]) -> NDArray[np.bool_]:
+    """Return whether any page of the aligned block around each of `pfns` is free."""
+    starts, block_of = np.unique(pfns >> _NEIGHBOUR_ORDER << _NEIGHBOUR_ORDER, return_inverse=True)
+    around = starts[:, None] + np.arange(1 << _NEIGHBOUR_ORDER)
+    is_free = kinds[np.minimum(around, len(kinds) - 1)] & KIND_MASK == PageKind.FREE
+    is_beside: NDArray[np.bool_] = np.any(is_free, axis=1)[block_of]
     return is_beside
 
 
