@@ -11,8 +11,12 @@ from pathlib import Path
 from typing import TypeVar, cast
 
 import numba
+import numpy as np
 
 F = TypeVar("F", bound=Callable[..., object])
+
+int64 = cast(Callable[[object], int], np.int64)
+"""Widen to 64 bits: ``int()`` of a uint8 is a uint8 in compiled code, and 1 << uint8(9) is 0."""
 
 
 def _sources_digest() -> str:
@@ -32,4 +36,13 @@ if "NUMBA_CACHE_DIR" not in os.environ:
 
 def compiled(function: F) -> F:
     """Compile `function`; with NUMBA_DISABLE_JIT=1 it stays plain Python."""
-    return cast(F, numba.njit(cache=True, nogil=True)(function))
+    return cast(F, numba.njit(cache=True, nogil=True, error_model="numpy")(function))
+
+
+def inlined(function: F) -> F:
+    """Compile `function` into its callers, not by itself: less to compile, the same result.
+
+    For steps that have few callers, and that nothing but tests calls from Python.
+    """
+    jit = numba.njit(cache=True, nogil=True, error_model="numpy", inline="always")
+    return cast(F, jit(function))

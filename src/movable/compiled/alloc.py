@@ -6,7 +6,7 @@ find_suitable_fallback(), steal_suitable_fallback(), nr_pcp_alloc(), mm/page_all
 
 import numpy as np
 
-from movable.compiled._jit import compiled
+from movable.compiled._jit import compiled, int64
 from movable.compiled.buddy import (
     add_to_free_list,
     del_page_from_free_list,
@@ -106,9 +106,7 @@ def find_fallback(zone: np.void, order: int, migratetype: int) -> int:
 
 
 @compiled
-def take_block(
-    pages: Pages, zone: np.void, pfn: int, order: int, above: int
-) -> int:
+def take_block(pages: Pages, zone: np.void, pfn: int, order: int, above: int) -> int:
     """Take the free block of order `above` at `pfn`, give back all but its first 2^order pages."""
     del_page_from_free_list(pages, zone, pfn, above)
     expand(pages, zone, pfn, order, above)
@@ -160,10 +158,10 @@ def claim_pageblock(pages: Pages, zone: np.void, pfn: int, migratetype: int) -> 
         return False
     if nr_alike_pages(pages, start_pfn, end_pfn, migratetype) < HALF_PAGEBLOCK:
         return False
-    old = np.int64(pages.migratetype[pageblock])
+    old = int64(pages.migratetype[pageblock])
     block = start_pfn
     while block < end_pfn:
-        order = np.int64(pages.order[block])
+        order = int64(pages.order[block])
         if pages.kind[block] == FREE:
             pages.migratetype[pageblock] = old
             del_page_from_free_list(pages, zone, block, order)
@@ -175,9 +173,7 @@ def claim_pageblock(pages: Pages, zone: np.void, pfn: int, migratetype: int) -> 
 
 
 @compiled
-def rmqueue_claim(
-    pages: Pages, zone: np.void, order: int, migratetype: int, min_order: int
-) -> int:
+def rmqueue_claim(pages: Pages, zone: np.void, order: int, migratetype: int, min_order: int) -> int:
     """Take a block by claiming a pageblock of another type, largest blocks first; or NO_PAGE."""
     for above in range(MAX_PAGE_ORDER, min_order - 1, -1):
         fallback = find_fallback(zone, above, migratetype)

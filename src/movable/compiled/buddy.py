@@ -9,7 +9,7 @@ on another type's list are not modelled (docs/fidelity.md).
 import numpy as np
 from numpy.typing import NDArray
 
-from movable.compiled._jit import compiled
+from movable.compiled._jit import compiled, inlined, int64
 from movable.mm.constants import (
     MAX_PAGE_ORDER,
     MIGRATE_CMA,
@@ -27,7 +27,7 @@ FREE = int(PageKind.FREE)
 FREE_TAIL = int(PageKind.FREE) | TAIL
 
 
-@compiled
+@inlined
 def list_push(pages: Pages, head: NDArray[np.int64], tail: NDArray[np.int64], pfn: int) -> None:
     """Put `pfn` at the head of the list in element 0 of `head` and `tail`."""
     first = head[0]
@@ -40,7 +40,7 @@ def list_push(pages: Pages, head: NDArray[np.int64], tail: NDArray[np.int64], pf
     head[0] = pfn
 
 
-@compiled
+@inlined
 def list_append(pages: Pages, head: NDArray[np.int64], tail: NDArray[np.int64], pfn: int) -> None:
     """Put `pfn` at the tail of the list in element 0 of `head` and `tail`."""
     last = tail[0]
@@ -53,7 +53,7 @@ def list_append(pages: Pages, head: NDArray[np.int64], tail: NDArray[np.int64], 
     tail[0] = pfn
 
 
-@compiled
+@inlined
 def list_remove(pages: Pages, head: NDArray[np.int64], tail: NDArray[np.int64], pfn: int) -> None:
     """Take `pfn` off the list in element 0 of `head` and `tail`."""
     before = pages.prev[pfn]
@@ -71,7 +71,7 @@ def list_remove(pages: Pages, head: NDArray[np.int64], tail: NDArray[np.int64], 
 @compiled
 def add_to_free_list(pages: Pages, zone: np.void, pfn: int, order: int, to_tail: bool) -> None:
     """Make [pfn, pfn + 2^order) a free block; its pages' state bytes must say free already."""
-    migratetype = np.int64(pages.migratetype[pfn >> PAGEBLOCK_ORDER])
+    migratetype = int64(pages.migratetype[pfn >> PAGEBLOCK_ORDER])
     pages.kind[pfn] = FREE
     pages.order[pfn] = order
     zone["nr_free"][migratetype, order] += 1
@@ -87,7 +87,7 @@ def add_to_free_list(pages: Pages, zone: np.void, pfn: int, order: int, to_tail:
 @compiled
 def del_page_from_free_list(pages: Pages, zone: np.void, pfn: int, order: int) -> None:
     """Take the free block at `pfn` off its list; its pages keep their state bytes."""
-    migratetype = np.int64(pages.migratetype[pfn >> PAGEBLOCK_ORDER])
+    migratetype = int64(pages.migratetype[pfn >> PAGEBLOCK_ORDER])
     pages.order[pfn] = 0
     zone["nr_free"][migratetype, order] -= 1
     if zone["has_lists"]:
@@ -96,7 +96,7 @@ def del_page_from_free_list(pages: Pages, zone: np.void, pfn: int, order: int) -
         list_remove(pages, head, tail, pfn)
 
 
-@compiled
+@inlined
 def is_free_block(pages: Pages, zone: np.void, pfn: int, order: int) -> bool:
     """Whether a free block of exactly `order` starts at `pfn`, inside the zone."""
     return (
@@ -107,7 +107,7 @@ def is_free_block(pages: Pages, zone: np.void, pfn: int, order: int) -> bool:
     )
 
 
-@compiled
+@inlined
 def buddy_merge_likely(pages: Pages, zone: np.void, pfn: int, order: int) -> bool:
     """Whether the block's parent would merge at once: then it goes to the tail of its list.
 
@@ -120,14 +120,14 @@ def buddy_merge_likely(pages: Pages, zone: np.void, pfn: int, order: int) -> boo
     return is_free_block(pages, zone, parent ^ (1 << (order + 1)), order + 1)
 
 
-@compiled
+@inlined
 def retag_pageblocks(pages: Pages, pfn: int, order: int, migratetype: int) -> None:
     """Give all pageblocks of a block of pageblock order or more the type `migratetype`."""
     for pageblock in range(pfn >> PAGEBLOCK_ORDER, (pfn + (1 << order)) >> PAGEBLOCK_ORDER):
         pages.migratetype[pageblock] = migratetype
 
 
-@compiled
+@inlined
 def can_capture(pages: Pages, zone: np.void, pfn: int, order: int) -> bool:
     """Whether the running direct compaction wants the block that is being freed.
 
@@ -195,7 +195,7 @@ def expand(pages: Pages, zone: np.void, pfn: int, low: int, high: int) -> None:
         add_to_free_list(pages, zone, pfn + size, high, False)
 
 
-@compiled
+@inlined
 def nr_free_blocks(zone: np.void, order: int) -> int:
     """Free blocks of `order` of all types: one column of /proc/buddyinfo."""
     total = 0
@@ -206,7 +206,11 @@ def nr_free_blocks(zone: np.void, order: int) -> int:
 
 @compiled
 def adopt_free_blocks(pages: Pages, zone: np.void) -> int:
-    """Count the zone's free blocks, and link them in ascending PFN order where it has lists.
+    """Count the zone's free blocks, and link them where it has lists, in the likeliest order.
+
+    A list's order is its history, which a snapshot does not show.  The guess: memory was freed in
+    ascending PFN order, each block to the end that `buddy_merge_likely` sends it to; blocks of
+    pageblock order and more are as booting left them, ascending.
 
     Returns:
         Free pages.
@@ -214,9 +218,10 @@ def adopt_free_blocks(pages: Pages, zone: np.void) -> int:
     nr_free = 0
     pfn = zone["start_pfn"]
     while pfn < zone["end_pfn"]:
-        order = np.int64(pages.order[pfn])
+        order = int64(pages.order[pfn])
         if pages.kind[pfn] == FREE:
-            add_to_free_list(pages, zone, pfn, order, True)
+            to_tail = order >= PAGEBLOCK_ORDER or buddy_merge_likely(pages, zone, pfn, order)
+            add_to_free_list(pages, zone, pfn, order, to_tail)
             nr_free += 1 << order
         pfn += 1 << order
     return nr_free
@@ -228,13 +233,13 @@ def set_pageblock_movable(pages: Pages, zone: np.void, pageblock: int) -> None:
 
     Source: move_freepages_block(), mm/page_alloc.c, 6.12.
     """
-    old = np.int64(pages.migratetype[pageblock])
+    old = int64(pages.migratetype[pageblock])
     if old == MIGRATE_MOVABLE or old >= MIGRATE_HIGHATOMIC:
         return
     pfn = max(pageblock << PAGEBLOCK_ORDER, int(zone["start_pfn"]))
     end_pfn = min((pageblock + 1) << PAGEBLOCK_ORDER, int(zone["end_pfn"]))
     while pfn < end_pfn:
-        order = np.int64(pages.order[pfn])
+        order = int64(pages.order[pfn])
         if pages.kind[pfn] == FREE:
             pages.migratetype[pageblock] = old
             del_page_from_free_list(pages, zone, pfn, order)

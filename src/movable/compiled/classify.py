@@ -3,7 +3,7 @@
 import numpy as np
 from numpy.typing import NDArray
 
-from movable.compiled._jit import compiled
+from movable.compiled._jit import compiled, int64
 from movable.mm.constants import MAX_PAGE_ORDER
 from movable.mm.kinds import KIND_MASK, TAIL, UNMAPPED, PageKind
 
@@ -39,7 +39,7 @@ def classify(
     mask = len(words) - 1
     for pfn in range(start_pfn, len(flags)):
         word = flags[pfn]
-        slot = np.int64((word * HASH) >> HASH_SHIFT)
+        slot = int64((word * HASH) >> HASH_SHIFT)
         while words[slot] != word or states[slot] == EMPTY:
             if states[slot] == EMPTY:
                 return pfn
@@ -54,7 +54,7 @@ def add_word(
 ) -> None:
     """Put `word` into the table of `classify`; there must be room."""
     mask = len(words) - 1
-    slot = np.int64((word * HASH) >> HASH_SHIFT)
+    slot = int64((word * HASH) >> HASH_SHIFT)
     while states[slot] != EMPTY:
         slot = (slot + 1) & mask
     words[slot] = word

@@ -7,7 +7,7 @@ Source: compact_zone(), compact_finished(), isolate_migratepages(), mm/compactio
 
 import numpy as np
 
-from movable.compiled._jit import compiled
+from movable.compiled._jit import compiled, inlined
 from movable.compiled.buddy import nr_free_blocks
 from movable.compiled.fast import fast_find_migrateblock
 from movable.compiled.migrate import ENOMEM, migrate_pages, release_held
@@ -28,7 +28,6 @@ from movable.mm.constants import (
     COMPACT_SUCCESS,
     MIGRATE_ASYNC,
     MIGRATE_CMA,
-    MIGRATE_HIGHATOMIC,
     MIGRATE_MOVABLE,
     MIGRATE_RECLAIMABLE,
     MIGRATE_SYNC,
@@ -40,13 +39,13 @@ from movable.mm.constants import (
 from movable.mm.state import NO_PAGE, Pages
 
 
-@compiled
+@inlined
 def compact_scanners_met(cc: np.void) -> bool:
     """Whether the scanners are in the same pageblock, or have crossed."""
     return (cc["free_pfn"] >> PAGEBLOCK_ORDER) <= (cc["migrate_pfn"] >> PAGEBLOCK_ORDER)
 
 
-@compiled
+@inlined
 def reset_cached_positions(zone: np.void) -> None:
     """Make the next cached run start from the zone's ends."""
     zone["cached_migrate_async"] = zone["start_pfn"]
@@ -54,7 +53,7 @@ def reset_cached_positions(zone: np.void) -> None:
     zone["cached_free_pfn"] = pageblock_start(int(zone["end_pfn"]) - 1)
 
 
-@compiled
+@inlined
 def fragmentation_score_zone(zone: np.void) -> int:
     """Return the share of free memory that is not in pageblock-sized blocks, per cent.
 
@@ -72,7 +71,7 @@ def fragmentation_score_zone(zone: np.void) -> int:
     return (nr_free - nr_suitable) * 100 // nr_free
 
 
-@compiled
+@inlined
 def can_steal(order: int, migratetype: int) -> bool:
     """Whether a request of `migratetype` may claim a whole pageblock at `order`.
 
@@ -81,7 +80,7 @@ def can_steal(order: int, migratetype: int) -> bool:
     return order >= PAGEBLOCK_ORDER // 2 or migratetype != MIGRATE_MOVABLE
 
 
-@compiled
+@inlined
 def has_goal_block(zone: np.void, order: int, migratetype: int) -> bool:
     """Whether a free block of `order` or more would satisfy a request of `migratetype`."""
     for above in range(order, NR_PAGE_ORDERS):
@@ -117,7 +116,7 @@ def compact_finished(zone: np.void, cc: np.void) -> int:
     return COMPACT_CONTINUE
 
 
-@compiled
+@inlined
 def suitable_migration_source(pages: Pages, cc: np.void, pfn: int) -> bool:
     """Whether the pageblock whose first page in the zone is `pfn` is worth scanning for sources.
 
@@ -147,9 +146,7 @@ def isolate_migratepages(pages: Pages, zone: np.void, rules: np.void, cc: np.voi
         is_start = low_pfn % PAGEBLOCK_NR_PAGES == 0 or (
             rules["unaligned_skip_test"] and low_pfn == zone["start_pfn"]
         )
-        if not is_online_pageblock(pages, zone, block_pfn):
-            pass
-        elif (
+        if not is_online_pageblock(pages, zone, block_pfn) or (
             is_start
             and not fast_found
             and not cc["ignore_skip_hint"]
@@ -168,7 +165,7 @@ def isolate_migratepages(pages: Pages, zone: np.void, rules: np.void, cc: np.voi
     return int(cc["nr_migratepages"])
 
 
-@compiled
+@inlined
 def begin_zone(zone: np.void, cc: np.void) -> None:
     """Place the scanners: at the zone's ends, or where the last run left off."""
     cc["fast_start_pfn"] = 0
@@ -192,7 +189,7 @@ def begin_zone(zone: np.void, cc: np.void) -> None:
         cc["whole_zone"] = 1
 
 
-@compiled
+@inlined
 def after_failure(rules: np.void, cc: np.void) -> bool:
     """Decide what follows a failed migration; return whether to scan the pageblock again.
 
@@ -214,7 +211,7 @@ def after_failure(rules: np.void, cc: np.void) -> bool:
     return False
 
 
-@compiled
+@inlined
 def drain_if_left_block(pages: Pages, zone: np.void, cc: np.void) -> None:
     """Drain this CPU's lists when the scanner has left the goal-aligned block it migrated from."""
     if cc["order"] > 0 and cc["last_migrated"]:
@@ -224,7 +221,7 @@ def drain_if_left_block(pages: Pages, zone: np.void, cc: np.void) -> None:
             cc["last_migrated"] = 0
 
 
-@compiled
+@inlined
 def compact_step(pages: Pages, zone: np.void, rules: np.void, cc: np.void) -> int:
     """Isolate one batch, migrate it, and return COMPACT_CONTINUE or why the run is over."""
     start_pfn = int(cc["migrate_pfn"])

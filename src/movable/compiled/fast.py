@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from movable.compiled._jit import compiled
+from movable.compiled._jit import compiled, inlined, int64
 from movable.compiled.buddy import nr_free_blocks
 from movable.compiled.scan import (
     hold,
@@ -32,7 +32,7 @@ FAST_START_USED_UP = -2
 SCAN_START_LIMIT = 256
 
 
-@compiled
+@inlined
 def fast_limit(cc: np.void) -> int:
     """Return how many list entries a fast search may look at: fewer after each failure.
 
@@ -41,7 +41,7 @@ def fast_limit(cc: np.void) -> int:
     return (COMPACT_CLUSTER_MAX >> min(int(cc["fast_search_fail"]), 63)) + 1
 
 
-@compiled
+@inlined
 def rotate_after(pages: Pages, zone: np.void, order: int, pfn: int) -> None:
     """Make the Movable list of `order` start after `pfn`: what was up to it goes to the end.
 
@@ -60,7 +60,7 @@ def rotate_after(pages: Pages, zone: np.void, order: int, pfn: int) -> None:
     tail[order] = pfn
 
 
-@compiled
+@inlined
 def rotate_before(pages: Pages, zone: np.void, order: int, pfn: int) -> None:
     """Make `pfn` the head of the Movable list of `order`: what was before it goes to the end.
 
@@ -79,7 +79,7 @@ def rotate_before(pages: Pages, zone: np.void, order: int, pfn: int) -> None:
     tail[order] = before
 
 
-@compiled
+@inlined
 def fast_find_migrateblock(pages: Pages, zone: np.void, rules: np.void, cc: np.void) -> int:
     """Return where to look for sources next: a pageblock that lists say is nearly free.
 
@@ -128,7 +128,7 @@ def fast_find_migrateblock(pages: Pages, zone: np.void, rules: np.void, cc: np.v
     return pfn
 
 
-@compiled
+@inlined
 def take_fast_start(pages: Pages, zone: np.void, rules: np.void, cc: np.void, block: int) -> int:
     """Note that the fast search found the free block at `block`; return its pageblock's start."""
     if cc["fast_start_pfn"] != FAST_START_USED_UP:
@@ -149,7 +149,7 @@ class ListSearch(NamedTuple):
     nr_scanned: int
 
 
-@compiled
+@inlined
 def search_free_list(
     pages: Pages, zone: np.void, cc: np.void, order: int, limit: int, highest: int
 ) -> ListSearch:
@@ -187,7 +187,7 @@ def search_free_list(
     return ListSearch(found, highest, limit, nr_scanned)
 
 
-@compiled
+@inlined
 def next_search_order(cc: np.void, order: int) -> int:
     """Return the order to search next, or -1 after a full circle.
 
@@ -217,7 +217,7 @@ def fast_isolate_freepages(pages: Pages, zone: np.void, rules: np.void, cc: np.v
     if scan_start:
         limit = SCAN_START_LIMIT
     cc["search_order"] = min(cc["order"] - 1, cc["search_order"])
-    highest = np.int64(0)
+    highest = int64(0)
     page = NO_PAGE
     nr_total = 0
     order = int(cc["search_order"])
@@ -244,7 +244,7 @@ def fast_isolate_freepages(pages: Pages, zone: np.void, rules: np.void, cc: np.v
     cc["total_free_scanned"] += nr_total
 
 
-@compiled
+@inlined
 def finish_fast_free(
     pages: Pages,
     zone: np.void,
@@ -274,7 +274,7 @@ def finish_fast_free(
         fast_isolate_around(pages, zone, rules, cc, page)
 
 
-@compiled
+@inlined
 def fast_isolate_around(pages: Pages, zone: np.void, rules: np.void, cc: np.void, pfn: int) -> None:
     """Hold what else is free in the pageblock of `pfn`.
 
@@ -286,7 +286,7 @@ def fast_isolate_around(pages: Pages, zone: np.void, rules: np.void, cc: np.void
         return
     start_pfn = max(pageblock_start(pfn), int(zone["start_pfn"]))
     end_pfn = min(pageblock_start(pfn) + PAGEBLOCK_NR_PAGES, int(zone["end_pfn"]))
-    found = isolate_freepages_block(pages, zone, rules, cc, start_pfn, end_pfn, np.int64(1))
+    found = isolate_freepages_block(pages, zone, rules, cc, start_pfn, end_pfn, int64(1))
     if rules["large_folios"]:
         is_done = found.next_pfn == end_pfn
     else:

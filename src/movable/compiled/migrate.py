@@ -8,7 +8,7 @@ compaction_free(), split_map_pages(), mm/compaction.c, 6.1 and 6.12.
 
 import numpy as np
 
-from movable.compiled._jit import compiled
+from movable.compiled._jit import compiled, inlined, int64
 from movable.compiled.buddy import list_push, list_remove
 from movable.compiled.fast import fast_isolate_freepages
 from movable.compiled.pcp import free_unref_page
@@ -24,7 +24,7 @@ BASE_STATE = 0xFF & ~(TAIL | UNMAPPED)
 ENOMEM = 12
 
 
-@compiled
+@inlined
 def isolate_more(pages: Pages, zone: np.void, rules: np.void, cc: np.void) -> None:
     """Hold more free pages: the fast search first, then the scanner if nothing is held."""
     fast_isolate_freepages(pages, zone, rules, cc)
@@ -34,7 +34,7 @@ def isolate_more(pages: Pages, zone: np.void, rules: np.void, cc: np.void) -> No
         explode_held(pages, zone)
 
 
-@compiled
+@inlined
 def explode_held(pages: Pages, zone: np.void) -> None:
     """Turn all held blocks into single pages: last block first, descending PFNs (6.1).
 
@@ -46,7 +46,7 @@ def explode_held(pages: Pages, zone: np.void) -> None:
     while old_head[0] != NO_PAGE:
         pfn = old_head[0]
         list_remove(pages, old_head, old_tail, pfn)
-        end_pfn = pfn + (1 << np.int64(pages.order[pfn]))
+        end_pfn = pfn + (1 << int64(pages.order[pfn]))
         for page in range(pfn, end_pfn):
             pages.kind[page] = HELD
             pages.order[page] = 0
@@ -96,7 +96,7 @@ def compaction_free(pages: Pages, zone: np.void, rules: np.void, cc: np.void, pf
 
     Source: compaction_free(), mm/compaction.c.
     """
-    order = np.int64(pages.order[pfn])
+    order = int64(pages.order[pfn])
     pages.kind[pfn] = HELD
     list_push(
         pages, zone["held_head"][order : order + 1], zone["held_tail"][order : order + 1], pfn
@@ -111,7 +111,7 @@ def move_folio(
     pages: Pages, zone: np.void, rules: np.void, cc: np.void, src: int, dst: int
 ) -> None:
     """Make the folio at `src` live at `dst`, and free what it was in."""
-    order = np.int64(pages.order[src])
+    order = int64(pages.order[src])
     nr_pages = 1 << order
     for page in range(nr_pages):
         pages.kind[dst + page] = pages.kind[src + page]
@@ -130,7 +130,7 @@ def split_folio(pages: Pages, cc: np.void, pfn: int, nr_pieces: int) -> int:
 
     Source: __split_huge_page(), mm/huge_memory.c; try_split_folio(), mm/migrate.c.
     """
-    nr_pages = 1 << np.int64(pages.order[pfn])
+    nr_pages = 1 << int64(pages.order[pfn])
     pages.order[pfn] = 0
     for page in range(pfn + nr_pages - 1, pfn - 1, -1):
         pages.kind[page] &= 0xFF & ~TAIL
@@ -143,7 +143,7 @@ def split_folio(pages: Pages, cc: np.void, pfn: int, nr_pieces: int) -> int:
 @compiled
 def is_partially_mapped(pages: Pages, pfn: int) -> bool:
     """Whether the folio at `pfn` has more than 2 pages, of which one is mapped nowhere."""
-    nr_pages = 1 << np.int64(pages.order[pfn])
+    nr_pages = 1 << int64(pages.order[pfn])
     if nr_pages <= 2:
         return False
     for page in range(pfn, pfn + nr_pages):  # noqa: SIM110 - any() with a generator: not compiled
@@ -165,11 +165,11 @@ def migrate_pieces(
         if pages.kind[src] & UNMAPPED:
             cc["nr_split_freed"] += 1
             cc["nr_migrated"] += 1
-            free_unref_page(pages, zone, rules, src, np.int64(0))
+            free_unref_page(pages, zone, rules, src, int64(0))
             continue
         if roles[pages.kind[src]] == STUCK:
             continue
-        dst = compaction_alloc(pages, zone, rules, cc, np.int64(0))
+        dst = compaction_alloc(pages, zone, rules, cc, int64(0))
         if dst == NO_PAGE:
             break
         cc["isolated"][nr_drawn] = src
@@ -180,7 +180,7 @@ def migrate_pieces(
         move_folio(pages, zone, rules, cc, src, dst)
 
 
-@compiled
+@inlined
 def migrate_batch(pages: Pages, zone: np.void, rules: np.void, cc: np.void) -> int:
     """Migrate the isolated folios of one batch: draw all destinations, then move all (6.3).
 
@@ -192,11 +192,11 @@ def migrate_batch(pages: Pages, zone: np.void, rules: np.void, cc: np.void) -> i
     roles = pages.roles[0 if cc["mode"] == MIGRATE_SYNC else 1]
     nr_taken = int(cc["nr_taken"])
     nr_drawn = 0
-    nr_pieces = np.int64(0)
+    nr_pieces = int64(0)
     result = 0
     for folio in range(nr_taken - 1, -1, -1):
         src = int(cc["isolated"][folio])
-        order = np.int64(pages.order[src])
+        order = int64(pages.order[src])
         if order > 0 and is_partially_mapped(pages, src):
             nr_pieces = split_folio(pages, cc, src, nr_pieces)
             result = 1
@@ -217,7 +217,7 @@ def migrate_batch(pages: Pages, zone: np.void, rules: np.void, cc: np.void) -> i
         src = int(cc["isolated"][nr_taken - 1 - drawn])
         dst = int(cc["dst"][drawn])
         if roles[pages.kind[src]] == STUCK:
-            cc["nr_failed"] += 1 << np.int64(pages.order[src])
+            cc["nr_failed"] += 1 << int64(pages.order[src])
             compaction_free(pages, zone, rules, cc, dst)
             result = result if result < 0 else 1
         else:
@@ -227,7 +227,7 @@ def migrate_batch(pages: Pages, zone: np.void, rules: np.void, cc: np.void) -> i
     return result
 
 
-@compiled
+@inlined
 def migrate_each(pages: Pages, zone: np.void, rules: np.void, cc: np.void) -> int:
     """Migrate the isolated pages one by one: each source is freed before the next draws (6.1).
 
@@ -240,7 +240,7 @@ def migrate_each(pages: Pages, zone: np.void, rules: np.void, cc: np.void) -> in
     result = 0
     for page in range(int(cc["nr_taken"]) - 1, -1, -1):
         src = int(cc["isolated"][page])
-        dst = compaction_alloc(pages, zone, rules, cc, np.int64(0))
+        dst = compaction_alloc(pages, zone, rules, cc, int64(0))
         if dst == NO_PAGE:
             cc["nr_failed"] += 1
             return -ENOMEM
@@ -253,7 +253,7 @@ def migrate_each(pages: Pages, zone: np.void, rules: np.void, cc: np.void) -> in
     return result
 
 
-@compiled
+@inlined
 def migrate_pages(pages: Pages, zone: np.void, rules: np.void, cc: np.void) -> int:
     """Migrate the isolated pages of one batch by this kernel's way; see `migrate_batch`."""
     if rules["batched_migration"]:
@@ -265,7 +265,7 @@ def migrate_pages(pages: Pages, zone: np.void, rules: np.void, cc: np.void) -> i
     return result
 
 
-@compiled
+@inlined
 def release_held(pages: Pages, zone: np.void, rules: np.void, cc: np.void) -> int:
     """Free the pages still held, and return the highest PFN among them (0 if none).
 

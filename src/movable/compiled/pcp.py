@@ -7,7 +7,7 @@ drain_pages_zone(), mm/page_alloc.c, 6.1 and 6.12.
 
 import numpy as np
 
-from movable.compiled._jit import compiled
+from movable.compiled._jit import compiled, inlined, int64
 from movable.compiled.buddy import free_one_page, list_push, list_remove
 from movable.mm.constants import (
     MIGRATE_ISOLATE,
@@ -25,7 +25,7 @@ PCP_TAIL = int(PageKind.PCP) | TAIL
 THP_LISTS = MIGRATE_PCPTYPES * (PAGE_ALLOC_COSTLY_ORDER + 1)
 
 
-@compiled
+@inlined
 def order_to_pindex(migratetype: int, order: int) -> int:
     """Return the index of the list for blocks of `order` (0 to 3, or pageblock order)."""
     if order > PAGE_ALLOC_COSTLY_ORDER:
@@ -44,7 +44,7 @@ def free_pcppages_bulk(pages: Pages, zone: np.void, count: int, first: int) -> N
             pindex = pindex + 1 if pindex < NR_PCP_LISTS - 1 else 0
         while count > 0 and zone["pcp_tail"][pindex] != NO_PAGE:
             pfn = zone["pcp_tail"][pindex]
-            order = np.int64(pages.order[pfn])
+            order = int64(pages.order[pfn])
             head = zone["pcp_head"][pindex : pindex + 1]
             tail = zone["pcp_tail"][pindex : pindex + 1]
             list_remove(pages, head, tail, pfn)
@@ -53,7 +53,7 @@ def free_pcppages_bulk(pages: Pages, zone: np.void, count: int, first: int) -> N
             free_one_page(pages, zone, pfn, order)
 
 
-@compiled
+@inlined
 def pcp_overflow_6_1(zone: np.void, order: int) -> int:
     """Return how many pages to flush after a free of `order`: ``high`` is fixed."""
     batch = zone["pcp_batch"]
@@ -71,7 +71,7 @@ def pcp_overflow_6_1(zone: np.void, order: int) -> int:
     return int(max(batch, min(nr_pages, high - batch)))
 
 
-@compiled
+@inlined
 def pcp_overflow_auto(zone: np.void, order: int) -> int:
     """Return how many pages to flush after a free of `order`: ``high`` tunes itself (6.7)."""
     batch = zone["pcp_batch"]
@@ -114,7 +114,7 @@ def pcp_overflow_auto(zone: np.void, order: int) -> int:
 @compiled
 def free_unref_page(pages: Pages, zone: np.void, rules: np.void, pfn: int, order: int) -> None:
     """Free [pfn, pfn + 2^order) as its last user does: to a per-CPU list where orders allow."""
-    migratetype = np.int64(pages.migratetype[pfn >> PAGEBLOCK_ORDER])
+    migratetype = int64(pages.migratetype[pfn >> PAGEBLOCK_ORDER])
     on_pcp = order <= PAGE_ALLOC_COSTLY_ORDER or order == PAGEBLOCK_ORDER
     if not on_pcp or migratetype == MIGRATE_ISOLATE:
         free_one_page(pages, zone, pfn, order)
@@ -144,14 +144,14 @@ def drain_pages_zone(pages: Pages, zone: np.void) -> None:
     """Empty this CPU's lists of the zone into the buddy allocator."""
     while zone["pcp_count"] > 0:
         chunk = zone["pcp_batch"] << PCP_BATCH_SCALE_MAX
-        free_pcppages_bulk(pages, zone, chunk, np.int64(0))
+        free_pcppages_bulk(pages, zone, chunk, int64(0))
 
 
 @compiled
 def adopt_pcp_block(pages: Pages, zone: np.void, pfn: int) -> None:
     """Put the block at `pfn`, already marked as on a per-CPU list, on this CPU's list, as newest."""
-    order = np.int64(pages.order[pfn])
-    migratetype = np.int64(pages.migratetype[pfn >> PAGEBLOCK_ORDER])
+    order = int64(pages.order[pfn])
+    migratetype = int64(pages.migratetype[pfn >> PAGEBLOCK_ORDER])
     if migratetype >= MIGRATE_PCPTYPES:
         migratetype = MIGRATE_MOVABLE
     pindex = order_to_pindex(migratetype, order)

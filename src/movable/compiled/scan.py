@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from movable.compiled._jit import compiled
+from movable.compiled._jit import compiled, inlined, int64
 from movable.compiled.buddy import (
     del_page_from_free_list,
     list_append,
@@ -42,19 +42,19 @@ LRU = int(Role.LRU)
 DRIVER = int(Role.DRIVER)
 
 
-@compiled
+@inlined
 def pageblock_start(pfn: int) -> int:
     """Return the first PFN of the pageblock that holds `pfn`."""
     return pfn & -PAGEBLOCK_NR_PAGES
 
 
-@compiled
+@inlined
 def pageblock_end(pfn: int) -> int:
     """Return the PFN after the pageblock that holds `pfn`."""
     return (pfn & -PAGEBLOCK_NR_PAGES) + PAGEBLOCK_NR_PAGES
 
 
-@compiled
+@inlined
 def takes_folio(rules: np.void, cc: np.void, order: int) -> bool:
     """Whether a compound page of `order` on the LRU is a source for this run."""
     if order == 0:
@@ -64,7 +64,7 @@ def takes_folio(rules: np.void, cc: np.void, order: int) -> bool:
     return cc["order"] == -1 or order < cc["order"]
 
 
-@compiled
+@inlined
 def update_pageblock_skip(
     pages: Pages, zone: np.void, rules: np.void, cc: np.void, end_pfn: int, mark: bool
 ) -> None:
@@ -80,7 +80,7 @@ def update_pageblock_skip(
     update_cached_migrate(zone, cc, end_pfn)
 
 
-@compiled
+@inlined
 def update_cached_migrate(zone: np.void, cc: np.void, pfn: int) -> None:
     """Move the zone's cached source positions beyond the pageblock at `pfn`."""
     cached = pageblock_end(pfn)
@@ -147,7 +147,7 @@ def isolate_migratepages_block(
                 update_cached_migrate(zone, cc, end_pfn)
                 return Sources(end_pfn, 0)
         role = roles[pages.kind[pfn]]
-        order = np.int64(pages.order[pfn])
+        order = int64(pages.order[pfn])
         if role == ROLE_FREE:
             if order > 0:
                 jump = (1 << order) - 1
@@ -204,9 +204,9 @@ def isolate_free_page(pages: Pages, zone: np.void, pfn: int) -> int:
 
     Source: __isolate_free_page(), mm/page_alloc.c.
     """
-    order = np.int64(pages.order[pfn])
+    order = int64(pages.order[pfn])
     nr_pages = 1 << order
-    migratetype = np.int64(pages.migratetype[pfn >> PAGEBLOCK_ORDER])
+    migratetype = int64(pages.migratetype[pfn >> PAGEBLOCK_ORDER])
     if migratetype != MIGRATE_ISOLATE:
         if zone["nr_free_pages"] - zone["nr_highatomic"] <= zone["raw_min"] + nr_pages:
             return 0
@@ -223,14 +223,14 @@ def isolate_free_page(pages: Pages, zone: np.void, pfn: int) -> int:
     return nr_pages
 
 
-@compiled
+@inlined
 def hold(pages: Pages, zone: np.void, rules: np.void, cc: np.void, pfn: int) -> None:
     """Append the isolated free block at `pfn` to the held list of its order.
 
     Without large folios there is one list for all orders, number 0, in the order of isolation.
     """
-    nr_pages = 1 << np.int64(pages.order[pfn])
-    held = np.int64(pages.order[pfn]) if rules["large_folios"] else 0
+    nr_pages = 1 << int64(pages.order[pfn])
+    held = int64(pages.order[pfn]) if rules["large_folios"] else 0
     list_append(pages, zone["held_head"][held : held + 1], zone["held_tail"][held : held + 1], pfn)
     cc["nr_freepages"] += nr_pages
     cc["nr_isolated"] += nr_pages
@@ -265,7 +265,7 @@ def isolate_freepages_block(
     while pfn < end_pfn:
         nr_scanned += 1
         role = pages.roles[0, pages.kind[pfn]]
-        order = np.int64(pages.order[pfn])
+        order = int64(pages.order[pfn])
         nr_pages = 1 << order
         if role == ROLE_FREE:
             if isolate_free_page(pages, zone, pfn) == 0:
@@ -305,7 +305,7 @@ def suitable_migration_target(pages: Pages, rules: np.void, cc: np.void, pfn: in
     return migratetype == MIGRATE_MOVABLE or migratetype == MIGRATE_CMA
 
 
-@compiled
+@inlined
 def is_huge_in_use(pages: Pages, pfn: int) -> bool:
     """Whether `pfn`, the first of a pageblock, is in a compound page of pageblock order or more.
 

@@ -40,7 +40,7 @@ from movable.mm.constants import (
 from movable.mm.kinds import PageKind
 from movable.mm.rules import LinuxRules
 from movable.mm.state import NO_PAGE, Pages, record_of
-from movable.model.gfp import Gfp
+from movable.model.gfp import GFP_KERNEL, Gfp
 from movable.model.zone import Zone, new_control
 
 PRIO_SYNC_FULL: Final = 0
@@ -60,11 +60,6 @@ class Counters:
     compact_success: int = 0
     compact_fail: int = 0
     allocstall: int = 0
-    compact_migrate_scanned: int = 0
-    compact_free_scanned: int = 0
-    compact_isolated: int = 0
-    pgmigrate_success: int = 0
-    pgmigrate_fail: int = 0
 
 
 @dataclass(slots=True)
@@ -213,7 +208,7 @@ class Allocator:
         result = int(compact_zone(self.pages, record, self.record, cc))
         captured = int(record["captured_page"])
         record["capture_order"] = record["captured_page"] = NO_PAGE
-        self._count(cc)
+        zone.done.add(cc)
         return (COMPACT_SUCCESS if captured != NO_PAGE else result), captured
 
     def _suitability(self, record: np.void, order: int, gfp: Gfp) -> int:
@@ -229,12 +224,30 @@ class Allocator:
                 return COMPACT_SKIPPED
         return COMPACT_CONTINUE
 
-    def _count(self, cc: np.void) -> None:
-        self.counters.compact_migrate_scanned += int(cc["total_migrate_scanned"])
-        self.counters.compact_free_scanned += int(cc["total_free_scanned"])
-        self.counters.compact_isolated += int(cc["nr_isolated"])
-        self.counters.pgmigrate_success += int(cc["nr_migrated"])
-        self.counters.pgmigrate_fail += int(cc["nr_failed"])
+    def compact_in_background(self, zone: Zone, order: int) -> None:
+        """Compact `zone` as kcompactd does; the two suitability tests are one here.
+
+        Source: kcompactd_do_work(), mm/compaction.c.
+        """
+        record = zone.record
+        gfp = GFP_KERNEL
+        if compaction_deferred(record, order):
+            return
+        if self._suitability(record, order, gfp) != COMPACT_CONTINUE:
+            return
+        if compaction_restarting(record, order):
+            reset_isolation_suitable(self.pages, record)
+        cc = new_control()
+        cc["order"] = cc["search_order"] = order
+        cc["mode"] = MIGRATE_SYNC_LIGHT
+        cc["migratetype"] = gfp.migratetype
+        result = int(compact_zone(self.pages, record, self.record, cc))
+        zone.done.add(cc)
+        if result == COMPACT_SUCCESS:
+            compaction_defer_reset(record, order, alloc_success=False)
+        elif result in (COMPACT_COMPLETE, COMPACT_PARTIAL_SKIPPED):
+            drain_pages_zone(self.pages, record)
+            defer_compaction(record, order)
 
 
 def defer_compaction(zone: np.void, order: int) -> None:
@@ -271,5 +284,3 @@ def compaction_restarting(zone: np.void, order: int) -> bool:
         and zone["defer_shift"] == COMPACT_MAX_DEFER_SHIFT
         and zone["considered"] >= 1 << COMPACT_MAX_DEFER_SHIFT
     )
-
-

@@ -1,25 +1,42 @@
-"""``echo 1 > /proc/sys/vm/compact_memory``: every zone compacted whole, synchronously."""
+"""What can be done to a machine: each action runs on a model of it and says what it did."""
 
-from dataclasses import dataclass
+from collections.abc import Iterable
+from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
 
-from movable.compiled.compact import compact_zone
+from movable.compiled.compact import compact_zone, fragmentation_score_zone
 from movable.compiled.pcp import drain_pages_zone
 from movable.frames.frames import Frames
+from movable.frames.truth import Truth
 from movable.mm.constants import (
     COMPACT_COMPLETE,
     COMPACT_CONTENDED,
+    COMPACT_CONTINUE,
+    COMPACT_DEFERRED,
     COMPACT_PARTIAL_SKIPPED,
+    COMPACT_SKIPPED,
     COMPACT_SUCCESS,
     MIGRATE_SYNC,
+    MIGRATE_SYNC_LIGHT,
+    MIGRATE_TYPES,
+    MIGRATE_UNMOVABLE,
+    NR_PAGE_ORDERS,
+    PAGEBLOCK_ORDER,
 )
-from movable.mm.state import Pages, record_of
+from movable.mm.kinds import PageKind
+from movable.mm.rules import LinuxRules
+from movable.mm.state import NO_PAGE, Pages, record_of
 from movable.mm.zoneinfo import ZoneInfo
-from movable.model.zone import Zone, new_control, new_pages, new_zone
+from movable.model.alloc import Allocator
+from movable.model.gfp import GFP_HUGETLB, Gfp
+from movable.model.zone import ZONE_INDEX, FreeLists, Zone, new_control, new_pages, new_zone
 
 RESULT_NAMES = {
+    COMPACT_SKIPPED: "skipped",
+    COMPACT_DEFERRED: "deferred",
+    COMPACT_CONTINUE: "continue",
     COMPACT_COMPLETE: "complete",
     COMPACT_PARTIAL_SKIPPED: "partial_skipped",
     COMPACT_CONTENDED: "contended",
@@ -30,10 +47,10 @@ RESULT_NAMES = {
 
 @dataclass(frozen=True, slots=True)
 class ZoneRun:
-    """What a run did in one zone; free blocks per order, counts in pages.
+    """What an action did in one zone; free blocks per order, counts in pages.
 
     `nr_free_after` is with all per-CPU lists drained, `nr_free_now` as buddyinfo would show it
-    right after the run.
+    right after the action.
     """
 
     info: ZoneInfo
@@ -49,42 +66,222 @@ class ZoneRun:
     result: str
 
 
-@dataclass(slots=True)
-class CompactMemory:
-    """One run over all zones, in the kernel's order; `pages` is the machine afterwards."""
+@dataclass(frozen=True, slots=True)
+class Run:
+    """What an action did; `pages` is the machine afterwards, `nr_obtained` what it allocated."""
 
     pages: Pages
     zones: tuple[ZoneRun, ...]
+    nr_obtained: int | None = None
 
-    def __init__(self, frames: Frames, roles: NDArray[np.uint8]) -> None:
-        self.pages = new_pages(frames.kinds, frames.orders, frames.pageblocks.types, roles)
-        rules = record_of(frames.rules.rules)
+
+@dataclass(slots=True)
+class Machine:
+    """A snapshot's zones, ready for one action."""
+
+    frames: Frames
+    pages: Pages
+    zones: list[Zone]
+    rules: LinuxRules
+    before: list[tuple[int, ...]] = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.before = [zone.nr_free_by_order() for zone in self.zones]
+
+    def finish(self, nr_obtained: int | None = None) -> Run:
+        """Drain the per-CPU lists, and say what happened."""
         runs = []
-        for info in frames.snapshot.populated_zones:
-            zone = new_zone(info, self.pages, frames.rules.rules, has_lists=False)
-            runs.append(_compact(self.pages, zone, rules))
-        self.zones = tuple(runs)
+        for zone, before in zip(self.zones, self.before, strict=True):
+            nr_on_pcp = int(zone.record["pcp_count"])
+            now = zone.nr_free_by_order()
+            drain_pages_zone(self.pages, zone.record)
+            runs.append(_zone_run(zone, before, now, nr_on_pcp))
+        return Run(self.pages, tuple(runs), nr_obtained)
 
 
-def _compact(pages: Pages, zone: Zone, rules: np.void) -> ZoneRun:
-    before = zone.nr_free_by_order()
-    cc = new_control()
-    cc["mode"] = MIGRATE_SYNC
-    cc["whole_zone"] = cc["ignore_skip_hint"] = 1
-    result = compact_zone(pages, zone.record, rules, cc)
-    nr_on_pcp = int(zone.record["pcp_count"])
-    nr_free_now = zone.nr_free_by_order()
-    drain_pages_zone(pages, zone.record)
+def _zone_run(zone: Zone, before: tuple[int, ...], now: tuple[int, ...], nr_on_pcp: int) -> ZoneRun:
+    done = zone.done
     return ZoneRun(
         info=zone.info,
         nr_free_before=before,
         nr_free_after=zone.nr_free_by_order(),
-        nr_free_now=nr_free_now,
-        nr_migrated=int(cc["nr_migrated"]),
-        nr_failed=int(cc["nr_failed"]),
-        nr_migrate_scanned=int(cc["total_migrate_scanned"]),
-        nr_free_scanned=int(cc["total_free_scanned"]),
-        nr_isolated=int(cc["nr_isolated"]),
+        nr_free_now=now,
+        nr_migrated=done.nr_migrated,
+        nr_failed=done.nr_failed,
+        nr_migrate_scanned=done.nr_migrate_scanned,
+        nr_free_scanned=done.nr_free_scanned,
+        nr_isolated=done.nr_isolated,
         nr_on_pcp_after=nr_on_pcp,
-        result=RESULT_NAMES[result],
+        result=RESULT_NAMES[done.result],
+    )
+
+
+def _machine(
+    frames: Frames, roles: NDArray[np.uint8], *, has_lists: bool, truth: Truth | None = None
+) -> Machine:
+    pages = new_pages(frames.kinds, frames.orders, frames.pageblocks.types, roles)
+    rules = frames.rules.rules
+    zones = [
+        new_zone(info, pages, rules, has_lists=has_lists, free_lists=_lists_of(truth, info))
+        for info in frames.snapshot.populated_zones
+    ]
+    return Machine(frames, pages, zones, rules)
+
+
+def _lists_of(truth: Truth | None, info: ZoneInfo) -> FreeLists | None:
+    if truth is None or truth.free_lists is None:
+        return None
+    return _recorded_lists(truth, ZONE_INDEX[info.name])
+
+
+def _recorded_lists(truth: Truth, zone: int) -> FreeLists:
+    assert truth.free_lists is not None
+    for order in range(NR_PAGE_ORDERS):
+        for migratetype in range(MIGRATE_TYPES):
+            pfns = truth.free_lists.of(zone=zone, order=order, migratetype=migratetype)
+            yield order, migratetype, pfns
+
+
+def compact_memory(frames: Frames, roles: NDArray[np.uint8]) -> Run:
+    """``echo 1 > /proc/sys/vm/compact_memory``: every zone whole, synchronously.
+
+    Source: sysctl_compaction_handler(), compact_node(), mm/compaction.c.
+    """
+    machine = _machine(frames, roles, has_lists=False)
+    rules = record_of(machine.rules)
+    for zone in machine.zones:
+        cc = new_control()
+        cc["mode"] = MIGRATE_SYNC
+        cc["whole_zone"] = cc["ignore_skip_hint"] = 1
+        compact_zone(machine.pages, zone.record, rules, cc)
+        zone.done.add(cc)
+    return machine.finish()
+
+
+def allocate(
+    frames: Frames,
+    roles: NDArray[np.uint8],
+    *,
+    order: int,
+    count: int,
+    gfp: Gfp,
+    is_hugetlb: bool = False,
+    truth: Truth | None = None,
+) -> Run:
+    """Allocate up to `count` blocks of `order`, and keep them.
+
+    Args:
+        is_hugetlb: as ``echo COUNT > nr_hugepages`` does: stop at the first failure.
+        truth: gives the free lists' order, if it was recorded.
+
+    Source: set_max_huge_pages(), mm/hugetlb.c; a loop of alloc_pages() otherwise.
+    """
+    machine = _machine(frames, roles, has_lists=True, truth=truth)
+    highest = ZONE_INDEX["Movable" if gfp.migratetype != MIGRATE_UNMOVABLE else "Normal"]
+    nr_obtained = 0
+    for zones in _zonelists(machine.zones, highest):
+        task = Allocator(machine.pages, zones, machine.rules, _extfrag_threshold(frames))
+        while nr_obtained < count:
+            kind = PageKind.HUGETLB if is_hugetlb else PageKind.KERNEL
+            if task.alloc(order, gfp, kind, is_compound=is_hugetlb) == NO_PAGE:
+                break
+            nr_obtained += 1
+        if not is_hugetlb:
+            nr_obtained += _keep_trying(task, order, gfp, count - nr_obtained)
+            break
+    return machine.finish(nr_obtained)
+
+
+def _keep_trying(task: Allocator, order: int, gfp: Gfp, nr_left: int) -> int:
+    """Go on after the first failure, which is one of `nr_left`; return what was still obtained."""
+    attempts = range(max(nr_left - 1, 0))
+    return sum(
+        task.alloc(order, gfp, PageKind.KERNEL, is_compound=False) != NO_PAGE for _ in attempts
+    )
+
+
+def _zonelists(zones: Iterable[Zone], highest: int) -> list[list[Zone]]:
+    """Return each node's zones, highest first, with the reserves that a request must leave."""
+    nodes: dict[int, list[Zone]] = {}
+    for zone in zones:
+        protection = zone.info.protection
+        zone.record["reserve"] = protection[highest] if highest < len(protection) else 0
+        if zone.record["index"] <= highest:
+            nodes.setdefault(zone.info.nid, []).insert(0, zone)
+    return list(nodes.values())
+
+
+def _extfrag_threshold(frames: Frames) -> int:
+    return frames.snapshot.sysctls.get("vm.extfrag_threshold", 500)
+
+
+def hugepages(
+    frames: Frames, roles: NDArray[np.uint8], count: int, truth: Truth | None = None
+) -> Run:
+    """``echo COUNT > /proc/sys/vm/nr_hugepages`` on a machine that has none yet."""
+    return allocate(
+        frames,
+        roles,
+        order=PAGEBLOCK_ORDER,
+        count=count,
+        gfp=GFP_HUGETLB,
+        is_hugetlb=True,
+        truth=truth,
+    )
+
+
+def kcompactd(
+    frames: Frames, roles: NDArray[np.uint8], order: int, truth: Truth | None = None
+) -> Run:
+    """One run of kcompactd for blocks of `order`, as kswapd wakes it.
+
+    Source: kcompactd_do_work(), mm/compaction.c.
+    """
+    machine = _machine(frames, roles, has_lists=True, truth=truth)
+    for zones in _zonelists(machine.zones, ZONE_INDEX["Movable"]):
+        task = Allocator(machine.pages, zones, machine.rules, _extfrag_threshold(frames))
+        for zone in reversed(zones):
+            task.compact_in_background(zone, order)
+    return machine.finish()
+
+
+def proactive(frames: Frames, roles: NDArray[np.uint8], proactiveness: int) -> Run:
+    """One run of proactive compaction, if the node's score calls for it.
+
+    Source: proactive_compact_node(), should_proactive_compact_node(), mm/compaction.c.
+    """
+    machine = _machine(frames, roles, has_lists=False)
+    rules = record_of(machine.rules)
+    low, high = proactive_marks(machine.rules, proactiveness)
+    for zones in _zonelists(machine.zones, ZONE_INDEX["Movable"]):
+        if _node_score(zones) <= high:
+            continue
+        for zone in reversed(zones):
+            cc = new_control()
+            cc["mode"] = MIGRATE_SYNC_LIGHT
+            cc["whole_zone"] = cc["ignore_skip_hint"] = cc["proactive"] = 1
+            cc["low_mark"] = low
+            compact_zone(machine.pages, zone.record, rules, cc)
+            zone.done.add(cc)
+    return machine.finish()
+
+
+def proactive_marks(rules: LinuxRules, proactiveness: int) -> tuple[int, int]:
+    """Return the scores at which proactive compaction stops and starts, per cent.
+
+    Source: fragmentation_score_wmark(), mm/compaction.c.
+    """
+    if rules.proactive_leeway:
+        low = 100 - proactiveness
+        return low, min(low + min(10, low // 2), 100)
+    low = max(100 - proactiveness, 5)
+    return low, min(low + 10, 100)
+
+
+def _node_score(zones: list[Zone]) -> int:
+    """Source: fragmentation_score_node(), mm/compaction.c."""
+    present = sum(zone.info.present for zone in zones)
+    return sum(
+        zone.info.present * int(fragmentation_score_zone(zone.record)) // (present + 1)
+        for zone in zones
     )

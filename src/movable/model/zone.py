@@ -1,7 +1,7 @@
 """Zones of pages, ready to be compacted: built from what a snapshot shows."""
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from movable.compiled.buddy import adopt_free_blocks, count_free_by_order
 from movable.compiled.pcp import adopt_pcp_block
 from movable.mm.constants import (
+    COMPACT_SKIPPED,
     MAX_PAGE_ORDER,
     MIGRATE_HIGHATOMIC,
     NR_PAGE_ORDERS,
@@ -80,11 +81,33 @@ def roles_of(
 
 
 @dataclass(slots=True)
+class Done:
+    """What all compactions of one zone did together; pages, and the last one's result."""
+
+    nr_migrated: int = 0
+    nr_failed: int = 0
+    nr_migrate_scanned: int = 0
+    nr_free_scanned: int = 0
+    nr_isolated: int = 0
+    result: int = COMPACT_SKIPPED
+
+    def add(self, cc: np.void) -> None:
+        """Add what the run that `cc` controlled did."""
+        self.nr_migrated += int(cc["nr_migrated"])
+        self.nr_failed += int(cc["nr_failed"])
+        self.nr_migrate_scanned += int(cc["total_migrate_scanned"])
+        self.nr_free_scanned += int(cc["total_free_scanned"])
+        self.nr_isolated += int(cc["nr_isolated"])
+        self.result = int(cc["result"])
+
+
+@dataclass(slots=True)
 class Zone:
     """One zone of the model: Linux's struct zone, with the lists of the CPU that compacts it."""
 
     info: ZoneInfo
     record: np.void
+    done: Done = field(default_factory=Done)
 
     @property
     def name(self) -> str:

@@ -1,19 +1,21 @@
 """What the kernel's compaction would do to a snapshot: the `Forecast`."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, field, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
-from movable.errors import UsageError
+from movable.compiled.classify import decompose_free
 from movable.frames.frames import Frames
+from movable.frames.truth import Truth
 from movable.mm.constants import PAGEBLOCK_ORDER
 from movable.mm.doubt import Doubt
 from movable.mm.kinds import KIND_MASK, PageKind
 from movable.mm.state import Role
-from movable.model.run import CompactMemory, ZoneRun
+from movable.model.run import Run, ZoneRun
 from movable.model.zone import roles_of
+from movable.predict.actions import Perform, parse_action
 
 _NOISE_PAGES = 3
 """How many pages a machine allocates or frees by itself between two looks at it."""
@@ -98,29 +100,42 @@ def nr_huge_of(nr_free_blocks: tuple[int, ...]) -> int:
     )
 
 
-def predict(frames: Frames, *, action: str = "compact_memory") -> Forecast:
+def predict(
+    frames: Frames,
+    *,
+    action: str = "compact_memory",
+    truth: Truth | None = None,
+    refused: frozenset[PageKind] = frozenset(),
+) -> Forecast:
     """Return what `action` would do to the machine of `frames`.
 
+    Args:
+        action: "compact_memory", "hugepages:N", "order:K:COUNT[:GFP]", "kcompactd[:K]" or
+            "proactive[:N]".
+        truth: gives actions with a goal the free lists' order, if it was recorded.
+        refused: kinds whose driver refuses to isolate its pages.
+
     Raises:
-        UsageError: an action that is not known.
+        UsageError: an action that is not known, or a number that makes no sense in it.
     """
-    if action != "compact_memory":
-        raise UsageError(f"no action called {action!r}: there is compact_memory")
-    run = CompactMemory(frames, _roles(frames))
+    perform = parse_action(action, frames, truth)
+    overrides = dict.fromkeys(refused, Role.OPAQUE)
+    run = perform(frames, _roles(frames, overrides))
     zones = tuple(_zone_forecast(zone) for zone in run.zones)
     forecast = Forecast(
         rules=frames.rules.name,
         action=action,
         zones=zones,
         totals=_totals(zones),
-        doubts=frames.doubts,
+        doubts=(*frames.doubts, *_doubts_of_action(run, truth), *_doubts_of_pages(frames)),
         kinds_before=frames.kinds,
         kinds_after=run.pages.kind,
+        nr_obtained=run.nr_obtained,
     )
-    return _with_range(frames, forecast)
+    return _with_range(frames, forecast, perform, overrides)
 
 
-def _roles(frames: Frames, overrides: dict[PageKind, Role] | None = None) -> NDArray[np.uint8]:
+def _roles(frames: Frames, overrides: Mapping[PageKind, Role]) -> NDArray[np.uint8]:
     allowed = frames.snapshot.sysctls.get("vm.compact_unevictable_allowed", 1) != 0
     return roles_of(unevictable_allowed=allowed, overrides=overrides)
 
@@ -151,29 +166,52 @@ def _totals(zones: tuple[ZoneForecast, ...]) -> Totals:
     )
 
 
-def _with_range(frames: Frames, forecast: Forecast) -> Forecast:
+def _with_range(
+    frames: Frames, forecast: Forecast, perform: Perform, overrides: Mapping[PageKind, Role]
+) -> Forecast:
     """Widen the forecast to what its doubts allow: runs with doubtful pages stuck, and free."""
     center = forecast.totals.nr_huge_after
-    seen = [center, *(_nr_huge_after(frames, roles) for roles in _doubtful_roles(frames))]
-    noisy = [_nr_huge_after(_disturbed(frames, seed), _roles(frames)) for seed in range(2)]
+    doubtful = [
+        _nr_huge_after(perform(frames, roles)) for roles in _doubtful_roles(frames, overrides)
+    ]
+    roles = _roles(frames, overrides)
+    noisy = [_nr_huge_after(perform(_disturbed(frames, seed), roles)) for seed in range(2)]
     noise = max(1, *(abs(nr_huge - center) for nr_huge in noisy))
+    seen = [center, *doubtful]
     totals = replace(
         forecast.totals,
         nr_huge_after_range=(max(0, min(seen) - noise), max(seen) + noise),
         noise=noise,
     )
-    return replace(forecast, totals=totals, doubts=(*forecast.doubts, *_doubts_of_pages(frames)))
+    return replace(forecast, totals=totals)
 
 
-def _nr_huge_after(frames: Frames, roles: NDArray[np.uint8]) -> int:
-    run = CompactMemory(frames, roles)
+def _nr_huge_after(run: Run) -> int:
     return sum(nr_huge_of(zone.nr_free_after) for zone in run.zones)
 
 
-def _doubtful_roles(frames: Frames) -> Iterator[NDArray[np.uint8]]:
+def _doubtful_roles(
+    frames: Frames, overrides: Mapping[PageKind, Role]
+) -> Iterator[NDArray[np.uint8]]:
     """Yield the roles of a run in which pages that may or may not move do the other thing."""
     if (frames.kinds == PageKind.BLOCKDEV).any():
-        yield _roles(frames, {PageKind.BLOCKDEV: Role.LRU})
+        yield _roles(frames, {**overrides, PageKind.BLOCKDEV: Role.LRU})
+
+
+def _doubts_of_action(run: Run, truth: Truth | None) -> Iterator[Doubt]:
+    if run.nr_obtained is None:
+        return
+    if truth is None or truth.free_lists is None:
+        yield Doubt(
+            "free-list-order",
+            "the order of the free lists does not show in /proc; it is taken to be that of memory "
+            "freed in ascending order",
+        )
+    yield Doubt(
+        "alone",
+        "the machine is taken to be idle and never compacted before: no kswapd, no kcompactd, and "
+        "reclaim that frees nothing",
+    )
 
 
 def _doubts_of_pages(frames: Frames) -> Iterator[Doubt]:
@@ -196,6 +234,11 @@ def _disturbed(frames: Frames, seed: int) -> Frames:
     movable = np.flatnonzero((frames.kinds == PageKind.ANON) & (frames.orders == 0))
     if len(movable) < _NOISE_PAGES:
         return frames
-    kinds = frames.kinds.copy()
-    kinds[rng.choice(movable, _NOISE_PAGES, replace=False)] = PageKind.FREE
-    return replace(frames, kinds=kinds)
+    kinds, orders = frames.kinds.copy(), frames.orders.copy()
+    is_free = kinds & KIND_MASK == PageKind.FREE
+    is_free[rng.choice(movable, _NOISE_PAGES, replace=False)] = True
+    kinds[is_free], orders[is_free] = PageKind.FREE, 0
+    for zone in frames.snapshot.populated_zones:
+        assert zone.start_pfn is not None
+        decompose_free(kinds, orders, zone.start_pfn, min(zone.end_pfn, len(kinds)))
+    return replace(frames, kinds=kinds, orders=orders)

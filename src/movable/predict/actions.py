@@ -1,0 +1,56 @@
+"""The actions that a forecast can be asked for, from their names."""
+
+from collections.abc import Callable
+from functools import partial
+
+import numpy as np
+from numpy.typing import NDArray
+
+from movable.errors import UsageError
+from movable.frames.frames import Frames
+from movable.frames.truth import Truth
+from movable.mm.constants import MAX_PAGE_ORDER, PAGEBLOCK_ORDER
+from movable.model.gfp import parse_gfp
+from movable.model.run import Run, allocate, compact_memory, hugepages, kcompactd, proactive
+
+Perform = Callable[[Frames, NDArray[np.uint8]], Run]
+
+ACTIONS = "compact_memory, hugepages:N, order:K:COUNT[:GFP], kcompactd[:K], proactive[:N]"
+_MAX_COUNT = 100_000_000
+_PROACTIVENESS = 20  # vm.compaction_proactiveness after boot
+
+
+def parse_action(action: str, frames: Frames, truth: Truth | None = None) -> Perform:
+    """Return the function that performs `action` on a machine, given what plays which role.
+
+    Raises:
+        UsageError: an action that is not known, or a number that makes no sense in it.
+    """
+    name, *arguments = action.split(":")
+    if name == "compact_memory" and not arguments:
+        return compact_memory
+    if name == "hugepages" and len(arguments) == 1:
+        count = _number(action, "N", arguments[0], _MAX_COUNT)
+        return partial(hugepages, count=count, truth=truth)
+    if name == "order" and len(arguments) in (2, 3):
+        return partial(
+            allocate,
+            order=_number(action, "K", arguments[0], MAX_PAGE_ORDER),
+            count=_number(action, "COUNT", arguments[1], _MAX_COUNT),
+            gfp=parse_gfp(arguments[2] if len(arguments) == 3 else "kernel"),
+            truth=truth,
+        )
+    if name == "kcompactd" and len(arguments) <= 1:
+        order = _number(action, "K", arguments[0], MAX_PAGE_ORDER) if arguments else PAGEBLOCK_ORDER
+        return partial(kcompactd, order=order, truth=truth)
+    if name == "proactive" and len(arguments) <= 1:
+        default = frames.snapshot.sysctls.get("vm.compaction_proactiveness", _PROACTIVENESS)
+        percent = _number(action, "N", arguments[0], 100) if arguments else default
+        return partial(proactive, proactiveness=percent)
+    raise UsageError(f"no action {action!r}: there are {ACTIONS}")
+
+
+def _number(action: str, name: str, text: str, most: int) -> int:
+    if not text.isascii() or not text.isdigit() or int(text) > most:
+        raise UsageError(f"{action!r}: {name} is a whole number up to {most}, not {text!r}")
+    return int(text)
