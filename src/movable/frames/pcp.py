@@ -27,11 +27,11 @@ _OTHER_OFFLINERS: Final = ("hv_balloon", "xen_balloon", "virtio_mem")
 # How much likelier than the average flagless page outside Movable blocks one is on a per-CPU list,
 # by where it lies: factors of odds.  Judged from recorded runs; mostly their order matters.
 _IN_RECLAIMABLE: Final = 20.0  # Where little but slab caches is allocated.
-_BROKEN_GROUP_BY_FREE: Final = 10.0  # No kernel stack (four pages), and next to free pages.
+_BROKEN_GROUP_BY_FREE: Final = 20.0  # No kernel stack (four pages), and next to free pages.
 _BROKEN_GROUP: Final = 4.0
 _BY_FREE: Final = 3.0
 _ELSEWHERE: Final = 0.6
-_LEAST_CHANCE: Final = 0.1  # Below, a page is not named: found is then less than told.
+_LEAST_CHANCE: Final = 0.3  # Below, a page is not named: found is then less than told.
 
 _STACK_ORDER: Final = 2
 _NEIGHBOUR_ORDER: Final = 3  # The largest order on per-CPU lists but for huge pages.
