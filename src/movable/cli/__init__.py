@@ -1,16 +1,18 @@
 """The commands: one class, one file each.  Nothing imports this package."""
 
-import argparse
-import inspect
 import os
 import sys
 from collections.abc import Sequence
 from importlib import import_module
-from pathlib import Path
-from typing import Final, Protocol, cast
+from typing import TYPE_CHECKING, Final, Protocol, cast
 
 from movable.cli.output import Output
 from movable.errors import MovableError, UsageError
+
+if TYPE_CHECKING:
+    import argparse
+
+# Imports of more than a millisecond stand where they are needed: `movable --help` needs none.
 
 EXIT_INTERRUPTED: Final = 130  # 128 + SIGINT, as shells count.
 EXIT_BROKEN_PIPE: Final = 141  # 128 + SIGPIPE.
@@ -21,10 +23,10 @@ class Command(Protocol):
 
     name: str
 
-    def add_arguments(self, parser: argparse.ArgumentParser) -> None:
+    def add_arguments(self, parser: "argparse.ArgumentParser") -> None:
         """Declare the command's own arguments; ``--json`` is there already."""
 
-    def run(self, args: argparse.Namespace, output: Output) -> int:
+    def run(self, args: "argparse.Namespace", output: Output) -> int:
         """Do it, and return the exit code."""
 
 
@@ -60,6 +62,9 @@ def run(argv: Sequence[str]) -> int:
         output.abandon()
         output.note(f"movable: {_os_sentence(error)}")
         return 1
+    except MemoryError:
+        output.note("movable: not enough memory to work on a machine of this size")
+        return 1
     except KeyboardInterrupt:
         output.abandon()
         return EXIT_INTERRUPTED
@@ -92,9 +97,11 @@ def _dispatch(argv: Sequence[str], output: Output) -> int:
 
 def _check_is_path(first: str) -> None:
     """Refuse a mistyped command with a better sentence than "no such file"."""
+    from difflib import get_close_matches
+    from pathlib import Path
+
     if Path(first).exists() or any(mark in first for mark in "/.#:"):
         return
-    from difflib import get_close_matches
 
     near = get_close_matches(first, COMMANDS, n=1)
     hint = f"did you mean {near[0]!r}?" if near else f"commands are {', '.join(COMMANDS)}"
@@ -108,8 +115,11 @@ def _run_command(where: str, argv: Sequence[str], output: Output, *, prog: str) 
     return command.run(args, output)
 
 
-def parser_of(command: Command, *, prog: str) -> argparse.ArgumentParser:
+def parser_of(command: Command, *, prog: str) -> "argparse.ArgumentParser":
     """Return the parser of one command, with ``--json`` and its examples."""
+    import argparse
+    import inspect
+
     parser = argparse.ArgumentParser(
         prog=prog,
         description=inspect.getdoc(type(command)),

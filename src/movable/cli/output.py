@@ -1,13 +1,10 @@
 """Where a command's words go: results to stdout, everything else to stderr."""
 
-import json
 import os
-import shutil
 import sys
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
-from pathlib import Path
 from typing import TYPE_CHECKING, Final, TextIO
 
 if TYPE_CHECKING:
@@ -40,6 +37,8 @@ class Output:
         """Columns of the terminal; a fixed width where there is none."""
         if not self._stdout.isatty() and "COLUMNS" not in self._environ:
             return PIPE_WIDTH
+        import shutil
+
         return shutil.get_terminal_size((PIPE_WIDTH, 24)).columns
 
     def text(self, text: str) -> None:
@@ -48,6 +47,8 @@ class Output:
 
     def json(self, value: object) -> None:
         """Print `value` as one JSON document; a record with `to_json()` in that form."""
+        import json
+
         json.dump(value, self._stdout, default=_plain, ensure_ascii=True)
         self._stdout.write("\n")
 
@@ -64,8 +65,8 @@ class Output:
         """Stop writing to stdout: its reader has gone, or its disk is full."""
         if self._stdout is sys.__stdout__:
             # The interpreter flushes stdout once more at exit; let that go nowhere.
-            with suppress(OSError), Path(os.devnull).open("w") as nowhere:
-                os.dup2(nowhere.fileno(), self._stdout.fileno())
+            with suppress(OSError):
+                os.dup2(os.open(os.devnull, os.O_WRONLY), self._stdout.fileno())
 
     @contextmanager
     def progress(self, doing: str) -> Iterator[Callable[[str], None]]:
