@@ -105,12 +105,12 @@ def bench_rendering(nr_gib: int) -> None:
     assert sum(summary.survey.nr_pages_by_kind.values()) == nr_pages
     documents: list[str] = []
     rendered_s = seconds(lambda: documents.append(render_html(summary)))
+    nr_bytes = len(documents[0])
+    for what, taken_s in (("summary", counted_s), ("HTML", rendered_s)):
+        rate = nr_pages / taken_s / 1e6
+        print(f"{nr_gib} GiB, {what:<10} {rate:8.0f} M pages/s   {taken_s:.2f} s")
     print(
-        f"{nr_gib} GiB, summary    {nr_pages / counted_s / 1e6:8.0f} M pages/s   {counted_s:.2f} s"
-    )
-    print(
-        f"{nr_gib} GiB, HTML       {nr_pages / rendered_s / 1e6:8.0f} M pages/s   {rendered_s:.2f} s, "
-        f"{len(documents[0]) / 1000:.0f} KB, {len(documents[0]) * 8 / nr_pages:.2f} bits a page"
+        f"{nr_gib} GiB, HTML file {nr_bytes / 1000:.0f} KB, {nr_bytes * 8 / nr_pages:.2f} bits a page"
     )
 
 

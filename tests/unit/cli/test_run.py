@@ -125,6 +125,7 @@ def register(monkeypatch: pytest.MonkeyPatch, act: Callable[[Output], int]) -> N
         (UsageError("that makes no sense"), 2),
         (PrivilegeError("/proc/kpageflags", "CAP_SYS_ADMIN"), 77),
         (OSError(28, "No space left on device", "/tmp/x"), 1),
+        (MemoryError(), 1),
         (KeyboardInterrupt(), 130),
         (BrokenPipeError(), 141),
     ],
