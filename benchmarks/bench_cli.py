@@ -109,9 +109,8 @@ def bench_rendering(nr_gib: int) -> None:
     for what, taken_s in (("summary", counted_s), ("HTML", rendered_s)):
         rate = nr_pages / taken_s / 1e6
         print(f"{nr_gib} GiB, {what:<10} {rate:8.0f} M pages/s   {taken_s:.2f} s")
-    print(
-        f"{nr_gib} GiB, HTML file {nr_bytes / 1000:.0f} KB, {nr_bytes * 8 / nr_pages:.2f} bits a page"
-    )
+    bits = nr_bytes * 8 / nr_pages
+    print(f"{nr_gib} GiB, HTML file {nr_bytes / 1000:.0f} KB, {bits:.2f} bits a page")
 
 
 if __name__ == "__main__":
