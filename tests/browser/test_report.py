@@ -79,7 +79,7 @@ def test_the_filter_dims_all_other_kinds_and_comes_off_again(report: Browser) ->
     button = f'.legend li [data-kinds="{int(PageKind.SLAB)}"]'
 
     def shown() -> list[tuple[int, ...]]:
-        pixels = []
+        pixels: list[tuple[int, ...]] = []
         for pfn in (slab, anon):
             report.go_to(pfn)
             pixels.append(report.pixel(pfn, "before"))
