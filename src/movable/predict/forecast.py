@@ -9,13 +9,15 @@ from numpy.typing import NDArray
 from movable.compiled.classify import decompose_free
 from movable.frames.frames import Frames
 from movable.frames.truth import Truth
-from movable.mm.constants import PAGEBLOCK_ORDER
+from movable.mm.constants import MIGRATE_CMA, MIGRATE_MOVABLE, PAGEBLOCK_ORDER
 from movable.mm.doubt import Doubt
 from movable.mm.kinds import KIND_MASK, PageKind
 from movable.mm.state import Role
 from movable.model.run import Run, ZoneRun
 from movable.model.zone import roles_of
 from movable.predict.actions import Perform, parse_action
+
+Overrides = Mapping[PageKind, Role]
 
 _NOISE_PAGES = 3
 """How many pages a machine allocates or frees by itself between two looks at it."""
@@ -132,10 +134,10 @@ def predict(
         kinds_after=run.pages.kind,
         nr_obtained=run.nr_obtained,
     )
-    return _with_range(frames, forecast, perform, overrides)
+    return _with_range(frames, forecast, run, perform, overrides)
 
 
-def _roles(frames: Frames, overrides: Mapping[PageKind, Role]) -> NDArray[np.uint8]:
+def _roles(frames: Frames, overrides: Overrides) -> NDArray[np.uint8]:
     allowed = frames.snapshot.sysctls.get("vm.compact_unevictable_allowed", 1) != 0
     return roles_of(unevictable_allowed=allowed, overrides=overrides)
 
@@ -167,17 +169,20 @@ def _totals(zones: tuple[ZoneForecast, ...]) -> Totals:
 
 
 def _with_range(
-    frames: Frames, forecast: Forecast, perform: Perform, overrides: Mapping[PageKind, Role]
+    frames: Frames, forecast: Forecast, run: Run, perform: Perform, refused: Overrides
 ) -> Forecast:
     """Widen the forecast to what its doubts allow: runs with doubtful pages stuck, and free."""
     center = forecast.totals.nr_huge_after
-    doubtful = [
-        _nr_huge_after(perform(frames, roles)) for roles in _doubtful_roles(frames, overrides)
+    roles = _roles(frames, refused)
+    seen = [center]
+    seen += [
+        _nr_huge_after(perform(variant, _roles(variant, {**refused, **overrides})))
+        for variant, overrides in _doubtful(frames)
     ]
-    roles = _roles(frames, overrides)
+    if _is_undrained(frames):
+        seen.append(sum(nr_huge_of(zone.nr_free_now) for zone in run.zones))
     noisy = [_nr_huge_after(perform(_disturbed(frames, seed), roles)) for seed in range(2)]
     noise = max(1, *(abs(nr_huge - center) for nr_huge in noisy))
-    seen = [center, *doubtful]
     totals = replace(
         forecast.totals,
         nr_huge_after_range=(max(0, min(seen) - noise), max(seen) + noise),
@@ -190,12 +195,29 @@ def _nr_huge_after(run: Run) -> int:
     return sum(nr_huge_of(zone.nr_free_after) for zone in run.zones)
 
 
-def _doubtful_roles(
-    frames: Frames, overrides: Mapping[PageKind, Role]
-) -> Iterator[NDArray[np.uint8]]:
-    """Yield the roles of a run in which pages that may or may not move do the other thing."""
+def _doubtful(frames: Frames) -> Iterator[tuple[Frames, Overrides]]:
+    """Yield what else the machine could be: pages that may or may not move do the other thing."""
     if (frames.kinds == PageKind.BLOCKDEV).any():
-        yield _roles(frames, {**overrides, PageKind.BLOCKDEV: Role.LRU})
+        yield frames, {PageKind.BLOCKDEV: Role.LRU}
+    if len(pfns := _driver_pfns(frames)):
+        kinds = frames.kinds.copy()
+        kinds[pfns] = PageKind.WHATIF
+        yield replace(frames, kinds=kinds), {}
+
+
+def _driver_pfns(frames: Frames) -> NDArray[np.int64]:
+    """Return pages that may be a driver's: no flag at all, in a Movable pageblock."""
+    pfns = np.flatnonzero((frames.kinds == PageKind.KERNEL) & (frames.orders == 0))
+    migratetypes = frames.pageblocks.types[pfns >> PAGEBLOCK_ORDER]
+    return pfns[(migratetypes == MIGRATE_MOVABLE) | (migratetypes == MIGRATE_CMA)]
+
+
+def _is_undrained(frames: Frames) -> bool:
+    """Whether per-CPU lists hold more than they fill up to by themselves within a moment."""
+    return any(
+        zone.nr_pcp > 2 * sum(pcp.batch for pcp in zone.pagesets)
+        for zone in frames.snapshot.populated_zones
+    )
 
 
 def _doubts_of_action(run: Run, truth: Truth | None) -> Iterator[Doubt]:
@@ -221,6 +243,18 @@ def _doubts_of_pages(frames: Frames) -> Iterator[Doubt]:
             "blockdev-metadata",
             f"{nr_metadata} pages of block-device metadata may move or be held by their file "
             "system; they are taken to stay, and the range includes that all move",
+        )
+    if nr_driver := len(_driver_pfns(frames)):
+        yield Doubt(
+            "driver-pages",
+            f"{nr_driver} pages without a flag lie in Movable pageblocks, as a driver's do; they "
+            "are taken to stay, and the range includes that their driver moves them",
+        )
+    if _is_undrained(frames):
+        yield Doubt(
+            "pcp-undrained",
+            "per-CPU lists were not drained: free blocks count as if they were afterwards, and the "
+            "range includes what buddyinfo shows before that",
         )
     yield Doubt(
         "pins-invisible",
