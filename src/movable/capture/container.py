@@ -39,7 +39,7 @@ VERSION: Final = 1
 
 _MANIFEST: Final = "manifest.json"
 _TEXTS: Final = "texts.zst"
-_SEGMENT_PAGES: Final = 1 << 20
+_SEGMENT_PAGES: Final = 2 << 20
 _MAX_SEGMENT_PAGES: Final = 1 << 24
 _MAX_MANIFEST_BYTES: Final = 64 << 20
 _MAX_WINDOW_BYTES: Final = 1 << 27
@@ -47,7 +47,7 @@ _NR_WORKERS: Final = min(4, os.cpu_count() or 1)
 # Small machines are coded as tightly as zstd can; large ones must not wait for it.
 _TIGHT_LEVEL: Final = 19
 _FAST_LEVEL: Final = 3
-_TIGHT_PAGES: Final = 2 << 20
+_TIGHT_PAGES: Final = 1 << 20  # 4 GiB.
 _TIGHT_TEXT_BYTES: Final = 256 << 10
 
 
@@ -86,7 +86,8 @@ def _write(snapshot: Snapshot, file: BinaryIO) -> None:
         for name, words in zip(PAGE_FILES, _columns_of(snapshot), strict=True)
         if words is not None and len(words)
     }
-    level = _TIGHT_LEVEL if snapshot.nr_pfns <= _TIGHT_PAGES else _FAST_LEVEL
+    nr_present = sum(zone.present for zone in snapshot.zones)
+    level = _TIGHT_LEVEL if nr_present <= _TIGHT_PAGES else _FAST_LEVEL
     texts = b"".join(snapshot.texts.values())
     text_level = _TIGHT_LEVEL if len(texts) <= _TIGHT_TEXT_BYTES else _FAST_LEVEL
     packed_texts = zstandard.ZstdCompressor(level=text_level).compress(texts)

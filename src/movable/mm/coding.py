@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 Words = NDArray[np.uint64]
 
-_CHUNK: Final = 1 << 15
+_CHUNK: Final = 1 << 16
 _FIRST_CHUNK: Final = 1 << 12  # The first chunks find nearly all tuples, so they are short.
 _SLOT_BITS: Final = 16
 _MAX_SLOT_BITS: Final = 22
@@ -162,17 +162,25 @@ class _Dictionary:
         return codes
 
     def _search(self, slots: NDArray[np.int64], columns: Sequence[Words]) -> NDArray[np.int64]:
-        """Return the codes of tuples that are not in their first slot."""
+        """Return the codes of tuples that may not be in their first slot, learning new ones."""
         codes = np.zeros(len(slots), dtype=np.int64)
+        is_new = np.zeros(len(slots), dtype=np.bool_)
         left = np.arange(len(slots))
-        for probe in range(1, _NR_PROBES + 1):
-            codes[left] = self._slots.take(slots[left] + probe & self._mask)
+        for probe in range(_NR_PROBES):
+            places = slots[left] + probe & self._mask
+            is_used = self._used[places]
+            is_new[left[~is_used]] = True  # It would have been put here.
+            left = left[is_used]
+            codes[left] = self._slots[places[is_used]]
             left = left[self._differs([column[left] for column in columns], codes[left])]
             if not left.size:
-                return codes
-        new = [column[left] for column in columns]
-        self._learn(new)
-        codes[left] = self._search(self._slots_of(new) - 1, new)  # Its first probe is one on.
+                break
+        is_new[left] = True
+        new = np.flatnonzero(is_new)
+        if new.size:
+            unknown = [column[new] for column in columns]
+            self._learn(unknown)
+            codes[new] = self._search(self._slots_of(unknown).copy(), unknown)
         return codes
 
     def _learn(self, columns: Sequence[Words]) -> None:
@@ -207,9 +215,9 @@ class _Dictionary:
             taken, winners = np.unique(slots[free], return_index=True)
             self._slots[taken] = codes[free[winners]]
             self._used[taken] = True
-            codes, slots = np.delete(codes, free[winners]), np.delete(slots, free[winners])
-            if not codes.size:
+            if len(taken) == len(codes):
                 return True
+            codes, slots = np.delete(codes, free[winners]), np.delete(slots, free[winners])
             slots = slots + 1 & self._mask
         return False
 
