@@ -11,6 +11,7 @@ from movable.frames.frames import Frames
 from movable.frames.truth import Truth
 from movable.mm.constants import MIGRATE_CMA, MIGRATE_MOVABLE, PAGEBLOCK_ORDER
 from movable.mm.doubt import Doubt
+from movable.mm.flags import KPF_ACTIVE, KPF_REFERENCED
 from movable.mm.kinds import KIND_MASK, PageKind
 from movable.mm.state import Role
 from movable.model.run import Run, ZoneRun
@@ -19,6 +20,7 @@ from movable.predict.actions import Perform, parse_action
 
 Overrides = Mapping[PageKind, Role]
 
+_MANY_TOUCHED = 32
 _NOISE_PAGES = 3
 """How many pages a machine allocates or frees by itself between two looks at it."""
 
@@ -203,13 +205,33 @@ def _doubtful(frames: Frames) -> Iterator[tuple[Frames, Overrides]]:
         kinds = frames.kinds.copy()
         kinds[pfns] = PageKind.WHATIF
         yield replace(frames, kinds=kinds), {}
+    if len(pfns := _touched_pfns(frames)):
+        kinds = frames.kinds.copy()
+        kinds[pfns] = PageKind.PINNED
+        yield replace(frames, kinds=kinds), {}
+
+
+def _touched_pfns(frames: Frames) -> NDArray[np.int64]:
+    """Return anonymous pages that may be pinned: get_user_pages() has touched them.
+
+    It marks a page REFERENCED, which nothing else does to a page that was only used by its
+    process, until reclaim looks at it.  A few such pages are on every machine, and do not count.
+    """
+    pfns = np.flatnonzero((frames.kinds == PageKind.ANON) & (frames.orders == 0))
+    words = frames.snapshot.flags[pfns]
+    bits = np.uint64(1 << KPF_REFERENCED | 1 << KPF_ACTIVE)
+    touched: NDArray[np.int64] = pfns[words & bits == np.uint64(1 << KPF_REFERENCED)]
+    return touched if len(touched) > _MANY_TOUCHED else touched[:0]
 
 
 def _driver_pfns(frames: Frames) -> NDArray[np.int64]:
     """Return pages that may be a driver's: no flag at all, in a Movable pageblock."""
     pfns = np.flatnonzero((frames.kinds == PageKind.KERNEL) & (frames.orders == 0))
     migratetypes = frames.pageblocks.types[pfns >> PAGEBLOCK_ORDER]
-    return pfns[(migratetypes == MIGRATE_MOVABLE) | (migratetypes == MIGRATE_CMA)]
+    driver: NDArray[np.int64] = pfns[
+        (migratetypes == MIGRATE_MOVABLE) | (migratetypes == MIGRATE_CMA)
+    ]
+    return driver
 
 
 def _is_undrained(frames: Frames) -> bool:
@@ -256,9 +278,16 @@ def _doubts_of_pages(frames: Frames) -> Iterator[Doubt]:
             "per-CPU lists were not drained: free blocks count as if they were afterwards, and the "
             "range includes what buddyinfo shows before that",
         )
+    nr_touched = len(_touched_pfns(frames))
     yield Doubt(
         "pins-invisible",
-        "extra references (pins) do not show in /proc; no page is taken to be pinned",
+        "extra references (pins) do not show in /proc; no page is taken to be pinned"
+        + (
+            f", but {nr_touched} anonymous pages were touched by get_user_pages(), as pinned ones "
+            "are, and the range includes that they are still pinned"
+            if nr_touched
+            else ""
+        ),
     )
 
 
