@@ -48,7 +48,7 @@ _COUNT_PENALTY: Final = 3.0
 _PAGEBLOCK_PENALTY: Final = 20.0
 _MAX_NODES: Final = 400_000
 _MAX_GAIN_TABLE: Final = 4_000_000
-_NR_SWAP_TRIALS: Final = 8_000_000
+_NR_SWAP_TRIALS: Final = 1_000_000
 _COLUMNS: Final = NR_PAGE_ORDERS + 1  # Free blocks per order, then pageblocks.
 
 
@@ -454,7 +454,10 @@ def _label_softly(
     shares = wanted / np.maximum(wanted.sum(axis=0), 1)
     penalties: NDArray[np.float64] = _COUNT_PENALTY / (1.0 + doubts * shares)
     penalties[:, -1] = _PAGEBLOCK_PENALTY
-    nr_partners = min(len(labels) - 1, max(8, _NR_SWAP_TRIALS // max(len(labels), 1)))
+    # Small zones try all pairs until nothing improves; large ones, what takes a second.
+    nr_items = len(labels)
+    nr_partners = min(nr_items - 1, 2 + _NR_SWAP_TRIALS // nr_items)
+    max_sweeps = 1 + min(8, _NR_SWAP_TRIALS // nr_items)
     labelling = Labelling(items.vectors, items.gains, penalties, residuals, labels)
-    improve_labels(labelling, nr_partners=nr_partners, max_sweeps=8)
+    improve_labels(labelling, nr_partners=nr_partners, max_sweeps=max_sweeps)
     return labels
