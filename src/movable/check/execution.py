@@ -40,8 +40,8 @@ class DriverError(Exception):
 
 def accesses_of(step: Step[Any]) -> Accesses:
     """Return what `step` would access if it happened now."""
-    fails = step.fails
-    return step.weak if fails is not None and fails() else step.accesses
+    varies = step.varies
+    return step.accesses if varies is None else varies()
 
 
 class Execution:
@@ -84,6 +84,7 @@ class Execution:
         for thread in range(self.nr_threads):
             self._advance(thread, None)
         self.schedule = list(prefix)
+        env.option = 0
         self._repeat(prefix)
         env.plain = self.plain = []
 
@@ -92,17 +93,18 @@ class Execution:
         nr_faults = 0
         self.nr_steps += len(prefix)
         for code in prefix:
-            thread = code & THREAD_MASK
-            env.task = tasks[thread]
-            step = pending[thread]
-            assert step is not None, "a schedule names a thread that has ended"
-            if step.nr_options > 1:
+            thread = code
+            if code > THREAD_MASK:
+                thread = code & THREAD_MASK
                 env.option = code >> THREAD_BITS
-                nr_faults += env.option > 0 and step.is_fault
+                nr_faults += pending[thread].is_fault  # type: ignore[union-attr]
+            env.task = tasks[thread]
             try:
-                pending[thread] = sends[thread](step.act())
+                pending[thread] = sends[thread](pending[thread].act())  # type: ignore[union-attr]
             except StopIteration:
                 pending[thread] = None
+            if code > THREAD_MASK:
+                env.option = 0
         self.nr_faults = nr_faults
 
     def enabled(self) -> int:
@@ -129,15 +131,16 @@ class Execution:
         step = self.pending[thread]
         assert step is not None
         env.task = self.tasks[thread]
-        fails = step.fails
-        self.accesses = step.weak if fails is not None and fails() else step.accesses
+        varies = step.varies
+        self.accesses = step.accesses if varies is None else varies()
         self.is_blocking = step.ready is not None
-        self.plain.clear()
+        if self.plain:
+            self.plain.clear()
         self.schedule.append(code)
         self.nr_steps += 1
-        if step.nr_options > 1:
-            env.option = code >> THREAD_BITS
-            self.nr_faults += env.option > 0 and step.is_fault
+        env.option = code >> THREAD_BITS
+        if env.option:
+            self.nr_faults += step.is_fault
         try:
             self.result = step.act()
             self.pending[thread] = self._sends[thread](self.result)

@@ -35,6 +35,9 @@ LETTERS: Final = {
 NR_POOL_PAGES: Final = 6
 """Free pages each thread can take in one run, its own, so that allocating orders nothing."""
 
+MAX_ENDS: Final = 20_000
+"""End states to remember."""
+
 FIRST_VALUE: Final = b"first"
 
 
@@ -96,6 +99,7 @@ class Program:
         self.core: Any = getattr(self.driver, "core", movable_ops)
         self.paths = paths(self.driver)
         self.first_written: set[int] = set()
+        self._ends: set[object] = set()
         self.execution: Any = None
         """The last `Execution` of it, for whoever asks how far it is."""
         self.finding: ContractViolation | None = None
@@ -250,7 +254,19 @@ class Program:
     # -- what must hold at the end ------------------------------------------------------------
 
     def check_end(self) -> None:
-        """Assert the rules about a state in which no thread is under way."""
+        """Assert the rules about a state in which no thread is under way.
+
+        Many schedules end in the same state: each is judged once.
+        """
+        env = self.env
+        state = (tuple(env.heap), tuple(self.written), frozenset(self.freed))
+        if state in self._ends:
+            return
+        self._judge_end()
+        if len(self._ends) < MAX_ENDS:
+            self._ends.add(state)
+
+    def _judge_end(self) -> None:
         env = self.env
         env.mode, env.task = ALONE, Task(0, "the end")
         is_retired = not env.is_alive(self.driver)
@@ -269,7 +285,9 @@ class Program:
             raise self._broken(page, "S5", f"{page} is still isolated")
         owned = page.is_owned or page in self._pages_kept()
         if not owned and page in self.movable:
-            raise self._broken(page, "R3", f"{page} was given up, but has {nr_references} references")
+            raise self._broken(
+                page, "R3", f"{page} was given up, but has {nr_references} references"
+            )
         if not owned:
             raise self._broken(page, "E1", f"{page} is allocated, but nobody owns it")
         if is_retired:

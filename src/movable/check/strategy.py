@@ -100,9 +100,7 @@ class _Check:
         )
         return self.verdict(VIOLATED, violation=violation)
 
-    def token(
-        self, codes: tuple[int, ...], partners: tuple[tuple[int, ...], ...] = ()
-    ) -> str:
+    def token(self, codes: tuple[int, ...], partners: tuple[tuple[int, ...], ...] = ()) -> str:
         """Return what replays a schedule, or the schedules that a lock order takes."""
         one = self.scenario
         parts = (one.letters, one.nr_pages, one.nr_faults, one.era, self.source)
@@ -251,7 +249,9 @@ def repeat_one(program: Program) -> None:
     first, second = _record(program), _record(program)
     for number, (one, other) in enumerate(zip(first, second, strict=False)):
         if one != other:
-            raise UsageError(f"two runs of one schedule differ: step {number} is {one}, then {other}")
+            raise UsageError(
+                f"two runs of one schedule differ: step {number} is {one}, then {other}"
+            )
     if len(first) != len(second):
         raise UsageError(f"two runs of one schedule differ: {len(first)} steps, then {len(second)}")
     changed = program.changed_attributes()

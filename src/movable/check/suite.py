@@ -8,7 +8,7 @@ got.
 import multiprocessing
 import time
 from collections.abc import Callable, Iterator
-from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, as_completed, wait
 from typing import Final
 
 from movable.check.program import LETTERS
@@ -21,6 +21,8 @@ from movable.driver.protocol import Driver, paths
 THREE: Final = ("CCF", "CCA", "CFA", "CCT", "CFT", "CAT", "BBF", "CCC", "CCD", "BBD", "CDT")
 FOUR: Final = ("CCFA", "CCFT")
 NR_PROCESSES: Final = 2
+MIN_SECONDS: Final = 0.05
+"""What each scenario gets even if the time is up: enough for whole threads in every order."""
 
 
 def suite(driver: Callable[[Env], Driver], era: str) -> list[Scenario]:
@@ -67,15 +69,36 @@ def check_all(
         yield from _in_turn(driver, scenarios, strategy, seconds, source)
         return
     context = multiprocessing.get_context("fork")  # The class need not be importable by name.
-    jobs = _shares(scenarios, seconds * nr_processes)
+    clock = _Clock(scenarios, seconds, nr_processes)
     _JOBS.append((driver, strategy, source))
     try:
         with ProcessPoolExecutor(nr_processes, mp_context=context) as pool:
-            futures = [pool.submit(_check_one, scenario, share) for scenario, share in jobs]
-            for future in as_completed(futures):
-                yield future.result()
+            running: set[Future[Verdict]] = set()
+            for scenario in scenarios:
+                running.add(pool.submit(_check_one, scenario, clock.share(scenario)))
+                if len(running) >= nr_processes:
+                    done, running = wait(running, return_when=FIRST_COMPLETED)
+                    yield from (future.result() for future in done)
+            yield from (future.result() for future in as_completed(running))
     finally:
         _JOBS.pop()
+
+
+class _Clock:
+    """Divides the time among the scenarios that are left: what one does not need, others get."""
+
+    def __init__(self, scenarios: list[Scenario], seconds: float, nr_processes: int) -> None:
+        self.deadline = time.perf_counter() + seconds
+        self.nr_processes = nr_processes
+        self.left = sum(_weight(scenario) for scenario in scenarios)
+
+    def share(self, scenario: Scenario) -> float:
+        """Return how long `scenario`, the next one, may take."""
+        seconds = max(0.0, self.deadline - time.perf_counter()) * self.nr_processes
+        weight = _weight(scenario)
+        share = min(seconds / self.nr_processes, seconds * weight / self.left)
+        self.left -= weight
+        return max(MIN_SECONDS, share)
 
 
 _JOBS: list[tuple[Callable[[Env], Driver], str, str]] = []
@@ -94,22 +117,13 @@ def _in_turn(
     seconds: float,
     source: str,
 ) -> Iterator[Verdict]:
-    deadline = time.perf_counter() + seconds
-    for number, scenario in enumerate(scenarios):
-        left = max(0.0, deadline - time.perf_counter()) / (len(scenarios) - number)
-        share = max(left, 0.02) * _weight(scenario)
+    clock = _Clock(scenarios, seconds, 1)
+    for scenario in scenarios:
+        share = clock.share(scenario)
         yield check(driver, scenario, strategy=strategy, seconds=share, source=source)
 
 
-def _shares(scenarios: list[Scenario], seconds: float) -> list[tuple[Scenario, float]]:
-    """Divide the time: more for four threads, less for two pages."""
-    weights = [_weight(scenario) for scenario in scenarios]
-    whole = sum(weights)
-    return [
-        (scenario, seconds * weight / whole)
-        for scenario, weight in zip(scenarios, weights, strict=True)
-    ]
-
-
 def _weight(scenario: Scenario) -> float:
-    return 3.0 if len(scenario.letters) > 3 else 1.0
+    if len(scenario.letters) > 3:
+        return 8.0
+    return 4.0 if scenario.nr_pages == 1 else 1.0

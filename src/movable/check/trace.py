@@ -12,9 +12,10 @@ the waiting thread's own past, since a lock can be taken in any order; its relea
 Threads that wait with a condition race with every access of what they wait for.
 """
 
+from collections import defaultdict
 from typing import Final, NamedTuple
 
-from movable.driver.steps import ACQUIRE, ADD, RELEASE, Accesses
+from movable.driver.steps import ACQUIRE, ADD, RELEASE, WRITE, Accesses
 
 RACING: Final = 0
 FORCED: Final = 1
@@ -26,14 +27,17 @@ Entry = tuple[int, int, int]
 """Event, its thread, and the kind of its access to one location."""
 
 
-class Event(NamedTuple):
+class Event:
     """One step of one thread."""
 
-    thread: int
-    accesses: Accesses
-    plain: tuple[tuple[int, bool], ...]
-    clock: list[int]
-    """Over threads; with the event itself."""
+    __slots__ = ("accesses", "clock", "plain", "thread")
+
+    def __init__(
+        self, thread: int, accesses: Accesses, plain: tuple[tuple[int, bool], ...], clock: list[int]
+    ) -> None:
+        self.thread, self.accesses, self.plain = thread, accesses, plain
+        self.clock = clock
+        """Over threads; with the event itself."""
 
 
 class PlainRace(NamedTuple):
@@ -68,18 +72,18 @@ class Trace:
         self.events: list[Event] = []
         self.races: list[tuple[int, bool]] = []
         self._clocks: list[list[list[int]]] = [[[0] * nr_threads] for _ in range(nr_threads)]
-        self._history: dict[int, list[tuple[int, int, int]]] = {}
+        self._history: defaultdict[int, list[Entry]] = defaultdict(list)
         self._plain: dict[int, list[tuple[int, int, bool]]] = {}
 
     def truncate(self, length: int) -> None:
         """Forget all events from `length` on."""
         events, history, plain_history = self.events, self._history, self._plain
         while len(events) > length:
-            thread, accesses, plain, _ = events.pop()
-            self._clocks[thread].pop()
-            for location, _ in accesses:
+            event = events.pop()
+            self._clocks[event.thread].pop()
+            for location, _ in event.accesses:
                 history[location].pop()
-            for location, _ in plain:
+            for location, _ in event.plain:
                 plain_history[location].pop()
         self.races = []
 
@@ -91,22 +95,20 @@ class Trace:
         is_blocking: bool,
     ) -> PlainRace | None:
         """Add an event, and return a data race that it completes, None if there is none."""
-        number = len(self.events)
+        events = self.events
+        number = len(events)
         clock, self.races = self._order(thread, accesses, is_blocking)
         clock[thread] = number + 1
         history = self._history
         for location, kind in accesses:
-            entries = history.get(location)
-            if entries is None:
-                entries = history[location] = []
-            entries.append((number, thread, kind))
+            history[location].append((number, thread, kind))
         self._clocks[thread].append(clock)
         found, seen = None, ()
         if plain:
             seen = tuple(dict.fromkeys(plain))
             for location, is_write in seen:
                 found = self._note_plain(number, thread, location, is_write) or found
-        self.events.append(Event(thread, accesses, seen, clock))
+        events.append(Event(thread, accesses, seen, clock))
         return found
 
     def races_of(
@@ -129,10 +131,14 @@ class Trace:
         """Join what happens before a step, and collect its races."""
         before = self._clocks[thread][-1]
         candidates: list[Candidate] = []
+        history = self._history
         for location, kind in accesses:
-            entries = self._history.get(location)
+            entries = history[location]
             if not entries:
                 continue
+            last = entries[-1]
+            if last[1] == thread and last[2] == WRITE and not is_blocking:
+                continue  # Its own, and everything earlier comes before that.
             if kind == ACQUIRE:
                 _lock_candidates(entries, candidates)
             elif is_blocking:

@@ -24,6 +24,7 @@ from movable.driver.steps import (
     Step,
     at,
     operation,
+    unless,
 )
 
 FS_RECLAIM = "reclaim"
@@ -115,7 +116,7 @@ class Lock(Primitive):
     def _lock(self) -> None:
         self._take()
 
-    @operation(at((0, TRIED)), weak=at((0, READ)), fails=is_taken)
+    @operation(at((0, TRIED)), varies=unless(is_taken, at((0, TRIED)), at((0, READ))))
     def trylock(self) -> bool:
         """Take the lock if it is free, and return whether that was so."""
         if is_taken(self):
@@ -213,7 +214,7 @@ class RwLock(Primitive):
         self.state.heap[self.at] = self.state.task
         self._hold()
 
-    @operation(at((0, WRITE)), weak=at((0, READ)), fails=is_taken)
+    @operation(at((0, WRITE)), varies=unless(is_taken, at((0, WRITE)), at((0, READ))))
     def write_trylock(self) -> bool:
         """Take the lock for writing if nobody holds it, and return whether that was so."""
         if self.current is not None:
@@ -299,7 +300,7 @@ class WaitQueue(Primitive):
     def _sleep(self, seen: int) -> None:
         return None
 
-    @operation(at((0, WRITE)))
+    @operation(at((0, ADD)))
     def wake_up(self) -> None:
         """Let all waiters look at their condition again."""
         self.state.heap[self.at] = (self.state.heap[self.at] or 0) + 1

@@ -89,11 +89,11 @@ async def isolate_movable_page(page: Page, mode: IsolateMode) -> bool:
 
 async def _isolate_locked(page: Page, mode: IsolateMode) -> bool:
     """Recheck under the lock, and ask the driver."""
-    if not await page_movable(page):
+    owner = await page.owner()
+    if owner is None:
         return False
     if page.env.era.has_isolated_mark and await page.isolated():
         return False
-    owner = await page.owner()
     if not await call_isolate(owner, page, mode):
         return False
     await page.set_isolated()
@@ -203,7 +203,7 @@ async def unmap_and_move(
 
     Source: unmap_and_move(), mm/migrate.c, until 6.2; migrate_folio_unmap() and _move() since.
     """
-    if await src.refcount() == 1:
+    if await src.has_one_reference():
         return await _drop_released(src)
     dst = await new_page()
     if dst is None:

@@ -23,6 +23,7 @@ from movable.driver.steps import (
     Act,
     at,
     operation,
+    unless,
 )
 from movable.mm.constants import PAGE_SIZE
 
@@ -39,9 +40,10 @@ PRIVATE: Final = 6
 LRU: Final = 7
 DATA: Final = 8
 MOVED: Final = 9
+ONE: Final = 10
 _FIELDS: Final = ("refcount", "life", "lock", "mark", "ops", "isolated", "private", "lru", "data",
-                  "moved")  # fmt: skip
-_FRESH: Final = (0, "fresh", None, UNMARKED, None, False, None, None, bytes(PAGE_SIZE), False)
+                  "moved", "one reference")  # fmt: skip
+_FRESH: Final = (0, "fresh", None, UNMARKED, None, False, None, None, bytes(PAGE_SIZE), False, None)
 
 FOREIGN: Final = "what a slab page has in place of callbacks"
 
@@ -60,8 +62,40 @@ def _is_locked(page: "Page") -> bool:
     return page.env.heap[page.at + LOCK] is not None
 
 
-def _is_last(page: "Page") -> bool:
-    return bool(_heap(page, COUNT) <= 1)
+# Whether a page has just one reference is a location of its own, written by the steps that change
+# the answer: so asking does not disturb those that take a third reference or drop it.
+
+
+def _reference(page: "Page") -> Accesses:
+    at = page.at
+    if page.env.heap[at] == 1:
+        return ((at, ADD), (at + ONE, WRITE))
+    return ((at, ADD),)
+
+
+def _reference_unless_zero(page: "Page") -> Accesses:
+    return _reference(page) if page.env.heap[page.at] else ((page.at, READ),)
+
+
+def _put(page: "Page") -> Accesses:
+    nr_references = page.env.heap[page.at]
+    if nr_references > 2:
+        return ((page.at, WRITE),)
+    if nr_references == 2:
+        return ((page.at, WRITE), (page.at + ONE, WRITE))
+    return _LAST_PUT(page)
+
+
+_LAST_PUT: Final = at(
+    (COUNT, WRITE),
+    (ONE, WRITE),
+    (LIFE, WRITE),
+    (LOCK, READ),
+    (MARK, READ),
+    (ISOLATED, READ),
+    (LRU, READ),
+)
+_TRYLOCK: Final = at((LOCK, TRIED), (LIFE, READ))
 
 
 def _announced(page: "Page", *args: Any) -> Accesses:  # noqa: ANN401
@@ -96,7 +130,7 @@ class Page:
 
     # -- references ---------------------------------------------------------------------------
 
-    @operation(at((COUNT, ADD)))
+    @operation(at((COUNT, ADD)), varies=_reference)
     def get(self) -> None:
         """Take a reference; the caller has one, or a lock that keeps one alive: ``get_page()``."""
         if _heap(self, COUNT) <= 0:
@@ -104,7 +138,7 @@ class Page:
         self.env.heap[self.at + COUNT] += 1
         self._note("references", 1)
 
-    @operation(at((COUNT, ADD)), weak=at((COUNT, READ)), fails=lambda page: _heap(page, COUNT) == 0)
+    @operation(at((COUNT, ADD)), varies=_reference_unless_zero)
     def get_unless_zero(self) -> bool:
         """Take a reference unless the page is free: ``get_page_unless_zero()``."""
         env = self.env
@@ -115,11 +149,7 @@ class Page:
             self._note("references", 1)
         return True
 
-    @operation(
-        at((COUNT, WRITE), (LIFE, WRITE), (LOCK, READ), (MARK, READ), (ISOLATED, READ), (LRU, READ)),
-        weak=at((COUNT, WRITE)),
-        fails=lambda page: not _is_last(page),
-    )
+    @operation(_LAST_PUT, varies=_put)
     def put(self) -> None:
         """Drop a reference; the last one frees the page: ``put_page()``."""
         env = self.env
@@ -137,6 +167,11 @@ class Page:
     def refcount(self) -> int:
         """Return the number of references: ``page_count()``."""
         return _heap(self, COUNT)  # type: ignore[no-any-return]
+
+    @operation(at((ONE, READ)))
+    def has_one_reference(self) -> bool:
+        """Return whether there is just one: ``page_count() == 1``."""
+        return bool(_heap(self, COUNT) == 1)
 
     def _free(self) -> None:
         if _heap(self, LOCK) is not None:
@@ -190,11 +225,7 @@ class Page:
     def _lock(self) -> None:
         self._take("locks")
 
-    @operation(
-        at((LOCK, TRIED), (LIFE, READ)),
-        weak=at((LOCK, READ), (LIFE, READ)),
-        fails=_is_locked,
-    )
+    @operation(_TRYLOCK, varies=unless(_is_locked, _TRYLOCK, at((LOCK, READ), (LIFE, READ))))
     def _trylock(self) -> bool:
         if self.env.heap[self.at + LOCK] is not None:
             return False

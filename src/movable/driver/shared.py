@@ -20,7 +20,18 @@ from movable.driver.locks import (
     WaitQueue,
     may_sleep,
 )
-from movable.driver.steps import INTERLEAVED, READ, WRITE, Accesses, Act, State, at, operation
+from movable.driver.steps import (
+    ADD,
+    INTERLEAVED,
+    READ,
+    WRITE,
+    Accesses,
+    Act,
+    State,
+    at,
+    operation,
+    unless,
+)
 
 T = TypeVar("T")
 K = TypeVar("K", bound=Hashable)
@@ -138,6 +149,14 @@ class Table(Primitive, Generic[K, T]):
         return iter(list(self._entries(write=False)))
 
 
+def _differs(word: "Atomic", old: int, new: int) -> bool:
+    return bool(word.current != old)
+
+
+def _is_set(word: "Flags", bit: int) -> bool:
+    return bool(word.current >> bit & 1)
+
+
 class Atomic(Primitive):
     """``atomic_t``: every act is one step, and orders memory."""
 
@@ -153,13 +172,18 @@ class Atomic(Primitive):
         """Set the value."""
         self.state.heap[self.at] = value
 
+    @operation(at((0, ADD)))
+    def add(self, amount: int) -> None:
+        """Add `amount`: ``atomic_add()``, of which the order does not matter."""
+        self.state.heap[self.at] += amount
+
     @operation(at((0, WRITE)))
-    def add(self, amount: int) -> int:
+    def add_return(self, amount: int) -> int:
         """Add `amount`, and return the sum: ``atomic_add_return()``."""
         self.state.heap[self.at] += amount
         return self.current  # type: ignore[no-any-return]
 
-    @operation(at((0, WRITE)), weak=at((0, READ)), fails=lambda word, old, new: word.current != old)
+    @operation(at((0, WRITE)), varies=unless(_differs, at((0, WRITE)), at((0, READ))))
     def compare_exchange(self, old: int, new: int) -> bool:
         """Replace `old` by `new`, and return whether `old` was there."""
         if self.current != old:
@@ -188,9 +212,7 @@ class Flags(Primitive):
         """Clear `bit`."""
         self.state.heap[self.at] &= ~(1 << bit)
 
-    @operation(
-        at((0, WRITE)), weak=at((0, READ)), fails=lambda word, bit: bool(word.current >> bit & 1)
-    )
+    @operation(at((0, WRITE)), varies=unless(_is_set, at((0, WRITE)), at((0, READ))))
     def test_and_set(self, bit: int) -> bool:
         """Set `bit`, and return whether it was set before."""
         was = bool(self.current >> bit & 1)
@@ -230,6 +252,10 @@ IDLE, QUEUED, RUNNING, RUNNING_QUEUED = "idle", "queued", "running", "running an
 _AFTER_QUEUE = {IDLE: QUEUED, QUEUED: QUEUED, RUNNING: RUNNING_QUEUED}
 
 
+def _is_queued(work: "Work") -> bool:
+    return work.current in (QUEUED, RUNNING_QUEUED)
+
+
 def _begins(work: "Work") -> Accesses:
     return ((work.at, WRITE), (work.state.alive_at, READ))
 
@@ -246,11 +272,7 @@ class Work(Primitive):
         super().__init__(state, name, IDLE)
         self.function = function
 
-    @operation(
-        at((0, WRITE)),
-        weak=at((0, READ)),
-        fails=lambda work: work.current in (QUEUED, RUNNING_QUEUED),
-    )
+    @operation(at((0, WRITE)), varies=unless(_is_queued, at((0, WRITE)), at((0, READ))))
     def queue(self) -> bool:
         """Have the worker run `function`, and return whether it was not queued before."""
         was = self.current

@@ -47,22 +47,20 @@ class Step(Generic[T]):
     __slots__ = (
         "accesses",
         "act",
-        "fails",
         "is_fault",
         "nr_options",
         "owner",
         "ready",
+        "varies",
         "verb",
-        "weak",
     )
 
     def __init__(self, verb: str, owner: object, accesses: Accesses, act: Callable[[], T]) -> None:
         self.verb, self.owner, self.accesses, self.act = verb, owner, accesses, act
         self.ready: Callable[[], bool] | None = None
         """Whether the step can happen now; None if it always can."""
-        self.weak: Accesses = accesses
-        self.fails: Callable[[], bool] | None = None
-        """Whether the step, done now, would only access `weak`."""
+        self.varies: Callable[[], Accesses] | None = None
+        """What the step would access if it happened now; None if that is always `accesses`."""
         self.nr_options = 1
         """How many ways it can go; the runner says which in `State.option`."""
         self.is_fault = False
@@ -198,19 +196,26 @@ def at(*offsets_and_kinds: tuple[int, int]) -> Describe:
     return describe
 
 
+def unless(fails: Callable[..., bool], strong: Describe, weak: Describe) -> Describe:
+    """Describe a step that accesses `weak` when it fails, else `strong`."""
+
+    def describe(owner: Any, *args: Any) -> Accesses:  # noqa: ANN401
+        return weak(owner, *args) if fails(owner, *args) else strong(owner, *args)
+
+    return describe
+
+
 def operation(
     accesses: Describe,
     *,
-    weak: Describe | None = None,
-    fails: Callable[..., bool] | None = None,
+    varies: Callable[..., Accesses] | None = None,
     ready: Callable[..., bool] | None = None,
 ) -> Callable[[Callable[Concatenate[S, P], T]], Callable[Concatenate[S, P], Act[T]]]:
     """Make a method one step.
 
     Args:
-        accesses: what it accesses.
-        weak: what it accesses when `fails` says that it changes nothing.
-        fails: the same arguments as the method; looked at just before it happens.
+        accesses: what it accesses at most; the same arguments as the method.
+        varies: what it would access if it happened now, for steps that may change nothing.
         ready: the same arguments; while it is false the step waits.
     """
 
@@ -219,9 +224,8 @@ def operation(
 
         def make(owner: Any, args: tuple[Any, ...]) -> Act[T]:  # noqa: ANN401
             step = Step(verb, owner, accesses(owner, *args), partial(body, owner, *args))
-            if weak is not None and fails is not None:
-                step.weak = weak(owner, *args)
-                step.fails = partial(fails, owner, *args)
+            if varies is not None:
+                step.varies = partial(varies, owner, *args)
             if ready is not None:
                 step.ready = partial(ready, owner, *args)
             owner.steps[(verb, args) if args else verb] = step

@@ -1,6 +1,13 @@
 """Bugs about which list a page is on, and who may touch it."""
 
-from movable.driver import IsolateMode, MigrateMode, Page, clear_page_movable, path, set_page_movable
+from movable.driver import (
+    IsolateMode,
+    MigrateMode,
+    Page,
+    clear_page_movable,
+    path,
+    set_page_movable,
+)
 from movable.driver.examples.known_bugs.shelf import Shelf
 
 
