@@ -31,7 +31,7 @@ def _sources_digest() -> str:
 
 if "NUMBA_CACHE_DIR" not in os.environ:
     _base = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
-    numba.config.CACHE_DIR = str(_base / "movable" / _sources_digest())
+    vars(numba.config)["CACHE_DIR"] = str(_base / "movable" / _sources_digest())
 
 
 def compiled(function: F) -> F:

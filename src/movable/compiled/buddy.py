@@ -136,7 +136,7 @@ def can_capture(pages: Pages, zone: np.void, pfn: int, order: int) -> bool:
     if order != zone["capture_order"]:
         return False
     migratetype = pages.migratetype[pfn >> PAGEBLOCK_ORDER]
-    if migratetype == MIGRATE_CMA or migratetype == MIGRATE_ISOLATE:
+    if migratetype in (MIGRATE_CMA, MIGRATE_ISOLATE):
         return False
     return (
         order >= PAGEBLOCK_ORDER or migratetype != MIGRATE_MOVABLE or zone["capture_movable"] != 0

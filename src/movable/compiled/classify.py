@@ -13,8 +13,13 @@ HEAD = UNMAPPED
 """In the output of `classify` only: the first page of a compound page."""
 
 FREE = int(PageKind.FREE)
-HASH = np.uint64(0x9E3779B97F4A7C15)
-HASH_SHIFT = np.uint64(64 - TABLE_BITS)
+ONE_FOLD, TWO_FOLDS = np.uint64(TABLE_BITS), np.uint64(2 * TABLE_BITS)
+
+
+@inlined
+def first_slot(word: np.uint64, mask: int) -> int:
+    """Return where in the table to look for `word` first: its bits, folded."""
+    return int64((word ^ (word >> ONE_FOLD) ^ (word >> TWO_FOLDS)) & np.uint64(mask))
 
 
 @compiled
@@ -39,7 +44,7 @@ def classify(
     mask = len(words) - 1
     for pfn in range(start_pfn, len(flags)):
         word = flags[pfn]
-        slot = int64((word * HASH) >> HASH_SHIFT)
+        slot = first_slot(word, mask)
         while words[slot] != word or states[slot] == EMPTY:
             if states[slot] == EMPTY:
                 return pfn
@@ -54,7 +59,7 @@ def add_word(
 ) -> None:
     """Put `word` into the table of `classify`; there must be room."""
     mask = len(words) - 1
-    slot = int64((word * HASH) >> HASH_SHIFT)
+    slot = first_slot(word, mask)
     while states[slot] != EMPTY:
         slot = (slot + 1) & mask
     words[slot] = word

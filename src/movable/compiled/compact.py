@@ -128,7 +128,7 @@ def suitable_migration_source(pages: Pages, cc: np.void, pfn: int) -> bool:
         return True
     migratetype = pages.migratetype[pfn >> PAGEBLOCK_ORDER]
     if cc["migratetype"] == MIGRATE_MOVABLE:
-        return migratetype == MIGRATE_MOVABLE or migratetype == MIGRATE_CMA
+        return migratetype in (MIGRATE_MOVABLE, MIGRATE_CMA)
     return migratetype == cc["migratetype"]
 
 

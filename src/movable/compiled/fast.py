@@ -131,9 +131,9 @@ def fast_find_migrateblock(pages: Pages, zone: np.void, rules: np.void, cc: np.v
 @inlined
 def take_fast_start(pages: Pages, zone: np.void, rules: np.void, cc: np.void, block: int) -> int:
     """Note that the fast search found the free block at `block`; return its pageblock's start."""
-    if cc["fast_start_pfn"] != FAST_START_USED_UP:
-        if cc["fast_start_pfn"] == 0 or block < cc["fast_start_pfn"]:
-            cc["fast_start_pfn"] = block
+    start_pfn = cc["fast_start_pfn"]
+    if start_pfn == 0 or (start_pfn != FAST_START_USED_UP and block < start_pfn):
+        cc["fast_start_pfn"] = block
     cc["fast_search_fail"] = 0
     if rules["fast_find_marks_skip"]:
         pages.skip[block >> PAGEBLOCK_ORDER] = 1

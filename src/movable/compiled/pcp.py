@@ -149,7 +149,7 @@ def drain_pages_zone(pages: Pages, zone: np.void) -> None:
 
 @compiled
 def adopt_pcp_block(pages: Pages, zone: np.void, pfn: int) -> None:
-    """Put the block at `pfn`, already marked as on a per-CPU list, on this CPU's list, as newest."""
+    """Put the block at `pfn`, already marked as PCP, on this CPU's list, as its newest."""
     order = int64(pages.order[pfn])
     migratetype = int64(pages.migratetype[pfn >> PAGEBLOCK_ORDER])
     if migratetype >= MIGRATE_PCPTYPES:

@@ -120,71 +120,53 @@ def isolate_migratepages_block(
     fail_fast = cc["direct"] != 0 and cc["mode"] == MIGRATE_ASYNC
     block = 1 << max(int(cc["order"]), 0)
     edge = (low_pfn & -block) + block
-    nr_before = int(cc["nr_migratepages"])
+    at_start = low_pfn % PAGEBLOCK_NR_PAGES == 0 or (
+        rules["unaligned_skip_test"] != 0 and low_pfn == zone["start_pfn"]
+    )
+    if at_start and is_skipped(pages, rules, cc, low_pfn):
+        cc["total_migrate_scanned"] += 1
+        update_cached_migrate(zone, cc, end_pfn)
+        return Sources(end_pfn, 0)
     nr_scanned = 0
-    nr_taken = 0  # Entries of `isolated` added by this call.
+    nr_taken = 0  # Folios isolated by this call, and their pages.
     nr_isolated = 0
     is_marked = False
-    at_start = False
     pfn = low_pfn
     while pfn < end_pfn:
         if fail_fast and pfn >= edge:
             if nr_isolated > 0:
                 break
             edge = (pfn & -block) + block
-        nr_scanned += 1
-        if pfn == low_pfn and (
-            pfn % PAGEBLOCK_NR_PAGES == 0
-            or (rules["unaligned_skip_test"] and pfn == zone["start_pfn"])
-        ):
-            at_start = True
-            if (
-                not cc["ignore_skip_hint"]
-                and pages.skip[pfn >> PAGEBLOCK_ORDER]
-                and not (rules["count_jumps"] and cc["finish_pageblock"])
-            ):
-                cc["total_migrate_scanned"] += nr_scanned
-                update_cached_migrate(zone, cc, end_pfn)
-                return Sources(end_pfn, 0)
         role = roles[pages.kind[pfn]]
         order = int64(pages.order[pfn])
-        if role == ROLE_FREE:
-            if order > 0:
-                jump = (1 << order) - 1
-                pfn += jump
-                nr_scanned += jump if rules["count_jumps"] else 0
-            pfn += 1
-            continue
+        nr_pages = 1 << order
         if role >= LRU and takes_folio(rules, cc, order):
-            if role != DRIVER and not is_marked:
-                is_marked = at_start or not rules["count_jumps"]
-                if not cc["ignore_skip_hint"]:
-                    is_first = at_start and (rules["count_jumps"] or pfn == low_pfn)
-                    if is_first:
-                        if pages.skip[pfn >> PAGEBLOCK_ORDER] and not cc["finish_pageblock"]:
-                            if rules["count_jumps"]:
-                                pfn = end_pfn
-                            break
-                        pages.skip[pfn >> PAGEBLOCK_ORDER] = 1
+            if role != DRIVER and not is_marked and (at_start or not rules["finish_pageblock"]):
+                is_marked = True
+                is_first = at_start and (rules["finish_pageblock"] or pfn == low_pfn)
+                if is_first and test_and_set_skip(pages, cc, pfn):
+                    nr_scanned += 1
+                    pfn = end_pfn if rules["finish_pageblock"] else pfn
+                    break
             cc["isolated"][int(cc["nr_taken"]) + nr_taken] = pfn
             nr_taken += 1
-            nr_isolated += 1 << order
-            nr_scanned += (1 << order) - 1
-            pfn += 1 << order
-            if nr_before + nr_isolated >= COMPACT_CLUSTER_MAX and not cc["finish_pageblock"]:
+            nr_isolated += nr_pages
+            nr_scanned += nr_pages
+            pfn += nr_pages
+            nr_listed = cc["nr_migratepages"] + nr_isolated
+            if nr_listed >= COMPACT_CLUSTER_MAX and not cc["finish_pageblock"]:
                 break
             continue
-        if order > 0 and order <= MAX_PAGE_ORDER:
-            jump = (1 << order) - 1
-            pfn += jump
-            nr_scanned += jump if rules["count_jumps"] else 0
-        if fail_fast:
-            nr_taken = 0
-            nr_isolated = 0
-            if pfn < edge:
-                pfn = edge - 1
+        # Free blocks and compound pages are stepped over whole, unless they are gigantic.
+        if order > MAX_PAGE_ORDER:
+            nr_pages = 1
+        nr_scanned += nr_pages if rules["count_jumps"] else 1
+        pfn += nr_pages
+        if fail_fast and role != ROLE_FREE:
+            nr_taken = nr_isolated = 0
+            if pfn <= edge:
+                pfn = edge
                 edge += block
-        pfn += 1
     pfn = min(pfn, end_pfn)
     if pfn == end_pfn and (nr_isolated == 0 or cc["finish_pageblock"]):
         update_pageblock_skip(pages, zone, rules, cc, end_pfn, at_start and not is_marked)
@@ -193,6 +175,30 @@ def isolate_migratepages_block(
     cc["nr_taken"] += nr_taken
     cc["nr_migratepages"] += nr_isolated
     return Sources(pfn, nr_isolated)
+
+
+@inlined
+def is_skipped(pages: Pages, rules: np.void, cc: np.void, pfn: int) -> bool:
+    """Whether a scan that begins at `pfn` is to leave the pageblock alone: its bit says so.
+
+    Source: isolation_suitable(), mm/compaction.c.
+    """
+    if cc["ignore_skip_hint"] or not pages.skip[pfn >> PAGEBLOCK_ORDER]:
+        return False
+    return not (rules["finish_pageblock"] and cc["finish_pageblock"])
+
+
+@inlined
+def test_and_set_skip(pages: Pages, cc: np.void, pfn: int) -> bool:
+    """Set the pageblock's skip bit; return whether someone else had, and so scans it already.
+
+    Source: test_and_set_skip(), mm/compaction.c.
+    """
+    if cc["ignore_skip_hint"]:
+        return False
+    was_set = pages.skip[pfn >> PAGEBLOCK_ORDER] != 0
+    pages.skip[pfn >> PAGEBLOCK_ORDER] = 1
+    return was_set and not cc["finish_pageblock"]
 
 
 @compiled
@@ -302,7 +308,7 @@ def suitable_migration_target(pages: Pages, rules: np.void, cc: np.void, pfn: in
     if cc["ignore_block_suitable"]:
         return True
     migratetype = pages.migratetype[pfn >> PAGEBLOCK_ORDER]
-    return migratetype == MIGRATE_MOVABLE or migratetype == MIGRATE_CMA
+    return migratetype in (MIGRATE_MOVABLE, MIGRATE_CMA)
 
 
 @inlined
@@ -315,7 +321,7 @@ def is_huge_in_use(pages: Pages, pfn: int) -> bool:
     """
     state = pages.kind[pfn]
     kind = state & KIND_MASK
-    if kind == FREE or kind == HELD or kind == PCP:
+    if kind in (FREE, HELD, PCP):
         return False
     return pages.order[pfn] >= PAGEBLOCK_ORDER or state & TAIL != 0
 

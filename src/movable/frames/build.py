@@ -22,6 +22,7 @@ from movable.mm.rules import ChosenRules, choose_rules, rules_by_name
 from movable.mm.snapshot import Snapshot
 from movable.mm.zoneinfo import ZoneInfo
 
+_CHURN = ("pgfree", "pgalloc_dma", "pgalloc_dma32", "pgalloc_normal", "pgmigrate_success")
 _UNINIT_SHARE = 20
 """Memory counts as uninitialised if more than one page in this many is present but not managed."""
 
@@ -71,6 +72,7 @@ class _Draft:
         nothing = Pageblocks(np.zeros(0, dtype=np.uint8), np.zeros(0, dtype=np.uint8))
         draft = cls(snapshot, chosen, found.kinds, found.orders, nothing, [])
         draft._doubt_rules()
+        draft._doubt_capture()
         draft._doubt_flags(found, moves)
         return draft
 
@@ -160,6 +162,22 @@ class _Draft:
                     "rules-unchecked",
                     f"the rules called {self.chosen.name} were not checked against recordings of "
                     f"Linux {self.snapshot.release}",
+                )
+            )
+
+    def _doubt_capture(self) -> None:
+        self.doubts += [
+            Doubt("zones-interleave", f"{missing.name}: {missing.reason}")
+            for missing in self.snapshot.missing
+            if missing.name == "zone boundaries"
+        ]
+        nr_moved = sum(abs(self.snapshot.churn.get(name, 0)) for name in _CHURN)
+        if nr_moved:
+            self.doubts.append(
+                Doubt(
+                    "pages-changed",
+                    f"{nr_moved} pages were allocated, freed or migrated while the page files "
+                    "were read",
                 )
             )
 

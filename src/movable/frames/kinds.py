@@ -92,6 +92,7 @@ class WordMeaning:
     dialect: Dialect
     rules: LinuxRules
     balloon_moves: bool
+    has_zsmalloc: bool
 
     def state_of(self, word: int) -> int:
         """Return the state byte of a page with flags `word`, HEAD and TAIL as its bits say."""
@@ -117,9 +118,10 @@ class WordMeaning:
             return PageKind.KERNEL
         if word >> KPF_COMPOUND_HEAD & 1 or word >> KPF_COMPOUND_TAIL & 1:
             return PageKind.COMPOUND
-        if word == 1 << KPF_PRIVATE:
+        first = 1 << KPF_PRIVATE
+        if self.has_zsmalloc and word == first:
             return PageKind.ZSMALLOC
-        if self.rules.page_type_movable and word & ~(1 << KPF_PRIVATE) == 1 << KPF_UPTODATE:
+        if self.rules.page_type_movable and word & ~first == 1 << KPF_UPTODATE:
             return PageKind.ZSMALLOC
         return PageKind.KERNEL
 
@@ -173,7 +175,8 @@ def kinds_of(snapshot: Snapshot, rules: LinuxRules, *, balloon_moves: bool) -> K
         SnapshotError: more different flag words than a real machine can have.
     """
     dialect = dialect_of(snapshot.release)
-    meaning = WordMeaning(dialect, rules, balloon_moves)
+    has_zsmalloc = any(zone.counters.get("nr_zspages") for zone in snapshot.zones)
+    meaning = WordMeaning(dialect, rules, balloon_moves, has_zsmalloc)
     kinds, words = _classify_words(snapshot, meaning)
     orders = np.zeros(snapshot.nr_pfns, dtype=np.uint8)
     counts = snapshot.counts if snapshot.counts is not None else np.zeros(0, dtype=np.uint64)

@@ -86,7 +86,10 @@ class Allocator:
         return pfn
 
     def _from_free_lists(self, order: int, gfp: Gfp, mark: str) -> int:
-        """Return a block from the first zone whose watermark allows it; get_page_from_freelist()."""
+        """Return a block from the first zone whose watermark allows it.
+
+        Source: get_page_from_freelist(), mm/page_alloc.c.
+        """
         for zone in self.zones:
             record = zone.record
             if not zone_watermark_ok(record, order, int(record[mark]), gfp.migratetype):

@@ -202,7 +202,8 @@ def _on_list(pages: Pages, zone: Zone, order: int, migratetype: int) -> NDArray[
     span = slice(int(zone.record["start_pfn"]), int(zone.record["end_pfn"]))
     pageblocks = np.arange(span.start, span.stop) >> PAGEBLOCK_ORDER
     is_head: NDArray[np.bool_] = (pages.kind[span] == PageKind.FREE) & (pages.order[span] == order)
-    return is_head & (pages.migratetype[pageblocks] == migratetype)
+    on_list: NDArray[np.bool_] = is_head & (pages.migratetype[pageblocks] == migratetype)
+    return on_list
 
 
 def new_control() -> np.void:
