@@ -3,7 +3,7 @@
 import numpy as np
 from numpy.typing import NDArray
 
-from movable.compiled._jit import compiled, int64
+from movable.compiled._jit import compiled, inlined, int64
 from movable.mm.constants import MAX_PAGE_ORDER
 from movable.mm.kinds import KIND_MASK, TAIL, UNMAPPED, PageKind
 

@@ -222,7 +222,7 @@ def migrate_batch(pages: Pages, zone: np.void, rules: np.void, cc: np.void) -> i
             result = result if result < 0 else 1
         else:
             move_folio(pages, zone, rules, cc, src, dst)
-    if nr_pieces > 0:
+    if nr_pieces > 0 and result >= 0:  # Out of memory ends the batch: pieces go back, untried.
         migrate_pieces(pages, zone, rules, cc, nr_pieces)
     return result
 

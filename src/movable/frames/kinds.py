@@ -46,8 +46,8 @@ from movable.mm.flags import (
     KPF_UPTODATE,
     KPF_WRITEBACK,
     KPF_ZERO_PAGE,
-    LINUX_2015,
     LINUX_6_12,
+    LINUX_2015,
     Dialect,
     dialect_of,
 )
