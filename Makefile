@@ -8,7 +8,7 @@ SOURCES_HASH := $(shell cat src/movable/compiled/*.py src/movable/mm/*.py | cksu
 NUMBA_CACHE := $(CURDIR)/.numba_cache/$(SOURCES_HASH)
 
 # Tests of small zones: they run in all three modes (see CONTRIBUTING.md).
-SMALL := $(wildcard tests/property tests/unit/compiled tests/unit/model)
+SMALL := tests/property $(wildcard tests/unit/compiled tests/unit/model)
 
 .PHONY: report test lint test-no-jit test-bounds test-jit clean
 

@@ -1,6 +1,10 @@
 """The kernel's fragmentation figures."""
 
+from pathlib import Path
+
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from movable.frames.indices import (
     NOT_FRAGMENTED,
@@ -13,6 +17,7 @@ from movable.frames.indices import (
     unusable_index,
     unusable_row,
 )
+from oracle import indices as oracle
 
 ORDER_0_ONLY = (10_000, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0)
 NOTHING = (0,) * 11
@@ -57,3 +62,34 @@ def test_printed_as_debugfs_prints_it(value: int, text: str) -> None:
 
 def test_a_node_averages_its_zones_by_size() -> None:
     assert fragmentation_score_weighted(score=80, present=1000, node_present=1999) == 40
+
+
+DATA = Path(__file__).parents[2] / "data" / "extfrag-6.18"
+
+
+def rows_of_debugfs(name: str) -> dict[str, list[str]]:
+    """Return the row of each zone of a debugfs file, by its ``Node 0, zone DMA32``."""
+    rows = {}
+    for line in (DATA / name).read_text().splitlines():
+        words = line.split()
+        rows[" ".join(words[:4])] = words[4:]
+    return rows
+
+
+def test_a_real_kernel_prints_the_same_indices() -> None:
+    """The files were read together from one machine, and buddyinfo was the same after them."""
+    indices, unusable = rows_of_debugfs("extfrag_index"), rows_of_debugfs("unusable_index")
+    free_blocks = rows_of_debugfs("buddyinfo")
+
+    assert list(indices) == list(unusable) == list(free_blocks)
+    for zone, row in free_blocks.items():
+        nr_free = [int(word) for word in row]
+        assert [thousandths(value) for value in extfrag_row(nr_free)] == indices[zone]
+        assert [thousandths(value) for value in unusable_row(nr_free)] == unusable[zone]
+
+
+@given(nr_free=st.lists(st.integers(0, 60), min_size=11, max_size=11), order=st.integers(0, 10))
+def test_the_figures_are_those_of_their_definitions(nr_free: list[int], order: int) -> None:
+    assert fragmentation_index(nr_free, order) == oracle.fragmentation(nr_free, order)
+    assert unusable_index(nr_free, order) == oracle.unusable(nr_free, order)
+    assert fragmentation_score(nr_free) == oracle.score(nr_free)
