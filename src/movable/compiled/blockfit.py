@@ -10,7 +10,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from movable.compiled._jit import compiled
+from movable.compiled._jit import compiled, inlined
 from movable.mm.constants import PAGEBLOCK_ORDER
 from movable.mm.kinds import KIND_MASK, PageKind
 
@@ -39,6 +39,27 @@ class Solution(NamedTuple):
     best: NDArray[np.int64]
     low: NDArray[np.int64]
     high: NDArray[np.int64]
+
+
+class Work(NamedTuple):
+    """Work arrays of `search_labels`, one longer than there are levels.
+
+    `room` is the most that a level and all later ones can gain; only read.
+    """
+
+    taken: NDArray[np.int64]
+    least: NDArray[np.int64]
+    gain: NDArray[np.float64]
+    room: NDArray[np.float64]
+
+
+def work_for(gains: NDArray[np.float64]) -> Work:
+    """Return the work arrays of a search over levels with these `gains`."""
+    best = np.append(gains.max(axis=1), 0.0) if len(gains) else np.zeros(1)
+    levels = len(best)
+    room = best[::-1].cumsum()[::-1].copy()
+    empty = np.zeros(levels, dtype=np.int64)
+    return Work(empty, empty.copy(), np.zeros(levels), room)
 
 
 class SearchResult(NamedTuple):
@@ -90,6 +111,7 @@ def search_labels(
     problem: Problem,
     needs: NDArray[np.int64],
     solution: Solution,
+    work: Work,
     max_nodes: int,
     keep_best_only: bool,
 ) -> SearchResult:
@@ -106,41 +128,34 @@ def search_labels(
     """
     nr_types = needs.shape[0]
     nr_levels = len(problem.vectors) * nr_types
-    taken = np.zeros(nr_levels + 1, dtype=np.int64)
-    least = np.zeros(nr_levels + 1, dtype=np.int64)
-    gain = np.zeros(nr_levels + 1)
-    room = np.zeros(nr_levels + 1)
-    for level in range(nr_levels - 1, -1, -1):
-        room[level] = room[level + 1] + problem.gains[level].max()
+    taken, least, gain, room = work
     best_gain = -np.inf
     nr_nodes = 0
     nr_solutions = 0
     level = 0
     is_new = True
+    gain[0] = 0.0
     while level >= 0 and nr_nodes < max_nodes:
         nr_nodes += 1
         if level == nr_levels:
-            if gain[level] > best_gain:
-                best_gain = gain[level]
-                solution.best[:] = taken[:nr_levels]
-            _note_solution(solution, taken, nr_solutions == 0)
+            _note_solution(solution, taken, nr_solutions == 0, gain[level] > best_gain)
+            best_gain = max(best_gain, gain[level])
             nr_solutions += 1
             level -= 1
             is_new = False
             continue
-        vector = problem.vectors[level // nr_types]
-        need = needs[level % nr_types]
         if is_new:
-            most, least[level] = _range_of(problem, level, need, taken, nr_types)
+            most = _most_of(problem, level, needs, taken)
+            least[level] = _least_of(problem, level, needs)
             taken[level] = most
             if keep_best_only and gain[level] + room[level] <= best_gain:
                 taken[level] = least[level] - 1
-            need -= taken[level] * vector
+            _give(problem, level, needs, -taken[level])
         else:
             taken[level] -= 1
-            need += vector
+            _give(problem, level, needs, 1)
         if taken[level] < least[level]:
-            need += taken[level] * vector
+            _give(problem, level, needs, taken[level])
             taken[level] = 0
             level -= 1
             is_new = False
@@ -150,44 +165,63 @@ def search_labels(
             is_new = True
     while level >= 0:  # Stopped early: give the needs back.
         if level < nr_levels:
-            needs[level % nr_types] += taken[level] * problem.vectors[level // nr_types]
+            _give(problem, level, needs, taken[level])
         level -= 1
     return SearchResult(nr_nodes, nr_solutions, nr_nodes < max_nodes)
 
 
-@compiled
-def _note_solution(solution: Solution, taken: NDArray[np.int64], is_first: bool) -> None:
+@inlined
+def _give(problem: Problem, level: int, needs: NDArray[np.int64], nr_members: int) -> None:
+    """Add `nr_members` of the level's class to what its type still needs."""
+    nr_types = needs.shape[0]
+    for column in range(needs.shape[1]):
+        step = nr_members * problem.vectors[level // nr_types, column]
+        needs[level % nr_types, column] += step
+
+
+@inlined
+def _note_solution(
+    solution: Solution, taken: NDArray[np.int64], is_first: bool, is_best: bool
+) -> None:
     for level in range(len(solution.low)):
+        if is_best:
+            solution.best[level] = taken[level]
         if is_first or taken[level] < solution.low[level]:
             solution.low[level] = taken[level]
         if is_first or taken[level] > solution.high[level]:
             solution.high[level] = taken[level]
 
 
-@compiled
-def _range_of(
-    problem: Problem,
-    level: int,
-    need: NDArray[np.int64],
-    taken: NDArray[np.int64],
-    nr_types: int,
-) -> tuple[int, int]:
-    """Return the most and the least members that this level may take."""
-    vector = problem.vectors[level // nr_types]
-    nr_left = problem.sizes[level // nr_types]
+@inlined
+def _most_of(
+    problem: Problem, level: int, needs: NDArray[np.int64], taken: NDArray[np.int64]
+) -> int:
+    """Return the most members that this level may take; below the least where there is no way."""
+    nr_types = needs.shape[0]
+    most = problem.sizes[level // nr_types]
     for at in range(level - level % nr_types, level):
-        nr_left -= taken[at]
-    most = nr_left
+        most -= taken[at]
+    for column in range(needs.shape[1]):
+        each = problem.vectors[level // nr_types, column]
+        need = needs[level % nr_types, column]
+        if each > 0:
+            most = min(most, need // each)
+        elif need > problem.bounds[level + nr_types, column]:
+            return -1
+    return most
+
+
+@inlined
+def _least_of(problem: Problem, level: int, needs: NDArray[np.int64]) -> int:
+    """Return the least members that this level must take, for what later ones cannot supply."""
+    nr_types = needs.shape[0]
     least = 0
-    for column in range(len(vector)):
-        if vector[column] > 0:
-            most = min(most, need[column] // vector[column])
-            missing = need[column] - problem.bounds[level + nr_types, column]
-            if missing > 0:
-                least = max(least, -(-missing // vector[column]))
-        elif need[column] > problem.bounds[level + nr_types, column]:
-            least = most + 1
-    return most, least
+    for column in range(needs.shape[1]):
+        each = problem.vectors[level // nr_types, column]
+        missing = needs[level % nr_types, column] - problem.bounds[level + nr_types, column]
+        if each > 0 and missing > 0:
+            least = max(least, -(-missing // each))
+    return least
 
 
 @compiled

@@ -20,7 +20,14 @@ from typing import Final, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from movable.compiled.blockfit import Labelling, Problem, Solution, improve_labels, search_labels
+from movable.compiled.blockfit import (
+    Labelling,
+    Problem,
+    Solution,
+    improve_labels,
+    search_labels,
+    work_for,
+)
 from movable.errors import UnsupportedKernelError
 from movable.frames.evidence import Contents, Evidence, count_contents, stories, with_known_buddies
 from movable.mm.constants import (
@@ -360,7 +367,12 @@ def _search(
     found = Solution(*(np.zeros(len(used) * nr_types, dtype=np.int64) for _ in range(3)))
     for keep_best_only in (False, True):
         result = search_labels(
-            problem, minor, found, max_nodes=_MAX_NODES, keep_best_only=keep_best_only
+            problem,
+            minor,
+            found,
+            work_for(problem.gains),
+            max_nodes=_MAX_NODES,
+            keep_best_only=keep_best_only,
         )
         if result.is_complete or result.nr_solutions == 0:
             break
