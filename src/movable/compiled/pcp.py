@@ -148,14 +148,19 @@ def drain_pages_zone(pages: Pages, zone: np.void) -> None:
 
 
 @compiled
-def adopt_pcp_block(pages: Pages, zone: np.void, pfn: int) -> None:
-    """Put the block at `pfn`, already marked as PCP, on this CPU's list, as its newest."""
-    order = int64(pages.order[pfn])
-    migratetype = int64(pages.migratetype[pfn >> PAGEBLOCK_ORDER])
-    if migratetype >= MIGRATE_PCPTYPES:
-        migratetype = MIGRATE_MOVABLE
-    pindex = order_to_pindex(migratetype, order)
-    list_push(
-        pages, zone["pcp_head"][pindex : pindex + 1], zone["pcp_tail"][pindex : pindex + 1], pfn
-    )
-    zone["pcp_count"] += 1 << order
+def adopt_pcp_blocks(pages: Pages, zone: np.void) -> None:
+    """Put the zone's blocks that are marked as PCP on this CPU's lists, ascending: the newest last.
+
+    Which CPU holds which page cannot be known: all are taken to be on the one that runs.
+    """
+    for pfn in range(zone["start_pfn"], zone["end_pfn"]):
+        if pages.kind[pfn] != PCP:
+            continue
+        order = int64(pages.order[pfn])
+        migratetype = int64(pages.migratetype[pfn >> PAGEBLOCK_ORDER])
+        if migratetype >= MIGRATE_PCPTYPES:
+            migratetype = int64(MIGRATE_MOVABLE)
+        pindex = order_to_pindex(migratetype, order)
+        head, tail = zone["pcp_head"][pindex : pindex + 1], zone["pcp_tail"][pindex : pindex + 1]
+        list_push(pages, head, tail, pfn)
+        zone["pcp_count"] += 1 << order

@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from movable.compiled.buddy import adopt_free_blocks, count_free_by_order
-from movable.compiled.pcp import adopt_pcp_block
+from movable.compiled.pcp import adopt_pcp_blocks
 from movable.mm.constants import (
     COMPACT_SKIPPED,
     MAX_PAGE_ORDER,
@@ -179,7 +179,7 @@ def new_zone(
     if free_lists is not None:
         for order, migratetype, pfns in free_lists:
             _relink(pages, zone, order, migratetype, pfns)
-    _adopt_pcp(pages, zone)
+    adopt_pcp_blocks(pages, record)
     return zone
 
 
@@ -257,14 +257,3 @@ def _nr_highatomic(pages: Pages, zone: Zone, rules: LinuxRules) -> int:
     last = (int(zone.record["end_pfn"]) - 1) >> PAGEBLOCK_ORDER
     types = pages.migratetype[first : last + 1]
     return int((types == MIGRATE_HIGHATOMIC).sum()) * PAGEBLOCK_NR_PAGES
-
-
-def _adopt_pcp(pages: Pages, zone: Zone) -> None:
-    """Put the zone's per-CPU pages on the running CPU's lists, as the oldest entries.
-
-    Which CPU holds which page cannot be known: all are taken to be on this one.
-    """
-    start_pfn, end_pfn = int(zone.record["start_pfn"]), int(zone.record["end_pfn"])
-    states = pages.kind[start_pfn:end_pfn]
-    for pfn in (np.flatnonzero(states == PageKind.PCP) + start_pfn).tolist():
-        adopt_pcp_block(pages, zone.record, pfn)
