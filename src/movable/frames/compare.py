@@ -1,7 +1,7 @@
 """What changed between two snapshots of one machine."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -81,7 +81,7 @@ class Difference:
             "nr_pageblocks_retyped": self.nr_pageblocks_retyped,
             "nr_pageblocks_freed": self.nr_pageblocks_freed,
             "nr_pageblocks_used": self.nr_pageblocks_used,
-            "doubts": [{"code": doubt.code, "text": doubt.text} for doubt in self.doubts],
+            "doubts": [asdict(doubt) for doubt in self.doubts],
         }
 
 

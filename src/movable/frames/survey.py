@@ -1,7 +1,7 @@
 """What a machine's zones hold: kinds of page, pageblock types, the kernel's indices."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Final
 
 import numpy as np
@@ -86,19 +86,8 @@ class ZoneSurvey:
             "unusable_indices": self.unusable_indices,
             "fragmentation_score": self.score,
             "nr_pcp_by_cpu": {str(cpu.cpu): cpu.count for cpu in self.pagesets},
-            "reconciliation": _reconciliation_json(self.reconciliation),
+            "reconciliation": None if self.reconciliation is None else asdict(self.reconciliation),
         }
-
-
-def _reconciliation_json(found: ZoneReconciliation | None) -> object:
-    if found is None:
-        return None
-    return {
-        "from_flags": found.from_flags,
-        "from_buddyinfo": found.from_buddyinfo,
-        "nr_pcp_told": found.nr_pcp_told,
-        "nr_pcp_found": found.nr_pcp_found,
-    }
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,7 +124,7 @@ class Survey:
             "rules": self.rules,
             "zones": [zone.to_json() for zone in self.zones],
             "node_scores": {str(nid): score for nid, score in self.node_scores.items()},
-            "doubts": [{"code": doubt.code, "text": doubt.text} for doubt in self.doubts],
+            "doubts": [asdict(doubt) for doubt in self.doubts],
         }
 
 

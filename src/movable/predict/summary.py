@@ -1,6 +1,6 @@
 """Everything one screen or one report says about a machine, and what to do next."""
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Final
 
 from movable.frames.frames import Frames
@@ -29,32 +29,14 @@ class Summary:
     doubts: tuple[Doubt, ...]
 
     def to_json(self) -> dict[str, object]:
-        """Return the form that ``--json`` prints."""
-        totals = self.forecast.totals
+        """Return the form that ``--json`` prints: the forecast's, and what goes beyond it."""
         return {
-            "schema": 1,
+            **self.forecast.to_json(),
             "source": self.survey.source,
             "release": self.survey.release,
-            "rules": self.forecast.rules,
-            "action": self.forecast.action,
-            "zones": [
-                {
-                    "nid": zone.nid,
-                    "name": zone.name,
-                    "nr_free_blocks_before": zone.nr_free_blocks_before,
-                    "nr_free_blocks_after": zone.nr_free_blocks_after,
-                }
-                for zone in self.forecast.zones
-            ],
-            "totals": {
-                "nr_migrated": totals.nr_migrated,
-                "nr_huge_before": totals.nr_huge_before,
-                "nr_huge_after": totals.nr_huge_after,
-                "nr_huge_after_range": totals.nr_huge_after_range,
-            },
             "blockers": self.blockers.to_json(),
             "advice": self.advice,
-            "doubts": [{"code": doubt.code, "text": doubt.text} for doubt in self.doubts],
+            "doubts": [asdict(doubt) for doubt in self.doubts],
         }
 
 
