@@ -5,6 +5,7 @@ is as it was.  A schedule is a list of integers, one a step: the thread's index 
 option it takes (which way a choice goes) above them.
 """
 
+import contextlib
 import traceback
 import warnings
 from collections.abc import Callable, Coroutine, Sequence
@@ -146,7 +147,7 @@ class Execution:
             self.pending[thread] = self._sends[thread](self.result)
         except StopIteration:
             self.pending[thread] = None
-            if env.task.held:
+            if env.task.held and env.violation is None:
                 self._note(thread, env.fail("L4", f"{env.task} ends holding {env.task.held[-1]}"))
         except ContractViolation as violation:
             self._note(thread, violation)
@@ -239,10 +240,8 @@ def describe(error: Exception) -> str:
 
 def close(coroutine: Coroutine[Any, Any, Any]) -> None:
     """Close `coroutine`, whatever it says to that."""
-    try:
+    with contextlib.suppress(RuntimeError, ContractViolation):
         coroutine.close()
-    except (RuntimeError, ContractViolation):
-        pass
 
 
 def innermost(coroutine: Any) -> tuple[str, str, int]:  # noqa: ANN401

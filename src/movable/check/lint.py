@@ -1,8 +1,8 @@
 """What a driver's text shows before it runs: forgotten awaits, and state the checker cannot see.
 
-A primitive that is not awaited does not happen: that is an error.  State kept outside the primitives,
-clocks, random numbers and the order of sets make runs differ or hide accesses: those are warnings,
-since what they do may not matter.
+A primitive that is not awaited does not happen: that is an error.  State kept outside the
+primitives, clocks, random numbers and the order of sets make runs differ or hide accesses: those
+are warnings, since what they do may not matter.
 """
 
 import ast
@@ -11,11 +11,45 @@ from dataclasses import dataclass
 from typing import Final
 
 PRIMITIVES: Final = frozenset(
-    "get_unless_zero put lock trylock unlock read_lock read_unlock write_lock write_unlock "
-    "write_trylock wait wait_event wait_locked wake_up complete set_mark clear_mark has_mark owner "
-    "isolated set_isolated copy_from copy_folio_from add_tail remove test_and_set compare_exchange "
-    "queue flush cancel alloc_page fault choice set_page_movable clear_page_movable page_movable "
-    "refcount".split()
+    (
+        "add_tail",
+        "alloc_page",
+        "cancel",
+        "choice",
+        "clear_mark",
+        "clear_page_movable",
+        "compare_exchange",
+        "complete",
+        "copy_folio_from",
+        "copy_from",
+        "fault",
+        "flush",
+        "get_unless_zero",
+        "has_mark",
+        "isolated",
+        "lock",
+        "owner",
+        "page_movable",
+        "put",
+        "queue",
+        "read_lock",
+        "read_unlock",
+        "refcount",
+        "remove",
+        "set_isolated",
+        "set_mark",
+        "set_page_movable",
+        "test_and_set",
+        "trylock",
+        "unlock",
+        "wait",
+        "wait_event",
+        "wait_locked",
+        "wake_up",
+        "write_lock",
+        "write_trylock",
+        "write_unlock",
+    )
 )
 """Names that mean a step whatever they are called on; `get`, `add`, `read` could be anything."""
 
@@ -66,18 +100,13 @@ def _called(call: ast.Call) -> str:
 
 def _unsteady(tree: ast.Module) -> Iterator[Remark]:
     for node in ast.walk(tree):
-        names: list[str] = []
-        if isinstance(node, ast.Import):
-            names = [alias.name for alias in node.names]
-        elif isinstance(node, ast.ImportFrom):
-            names = [node.module or ""]
-        for name in names:
-            if what := UNSTEADY.get(name.split(".")[0]):
+        if isinstance(node, ast.Import | ast.ImportFrom):
+            whole = node.module if isinstance(node, ast.ImportFrom) else node.names[0].name
+            if what := UNSTEADY.get((whole or "").split(".")[0]):
                 text = f"uses {what}: two runs of one schedule may differ"
                 yield Remark(node.lineno, text, is_error=False)
         if isinstance(node, ast.For | ast.comprehension) and isinstance(node.iter, ast.Set):
-            line = node.iter.lineno
-            yield Remark(line, "depends on the order of a set", is_error=False)
+            yield Remark(node.iter.lineno, "depends on the order of a set", is_error=False)
 
 
 def _unseen_state(tree: ast.Module) -> Iterator[Remark]:
@@ -91,12 +120,9 @@ def _unseen_state(tree: ast.Module) -> Iterator[Remark]:
 
 def _assigned_attributes(method: ast.AsyncFunctionDef) -> Iterator[Remark]:
     for node in ast.walk(method):
-        targets: list[ast.expr] = []
-        if isinstance(node, ast.Assign):
-            targets = node.targets
-        elif isinstance(node, ast.AugAssign | ast.AnnAssign):
-            targets = [node.target]
-        for target in targets:
+        if not isinstance(node, ast.Assign | ast.AugAssign | ast.AnnAssign):
+            continue
+        for target in node.targets if isinstance(node, ast.Assign) else [node.target]:
             if (
                 isinstance(target, ast.Attribute)
                 and isinstance(target.value, ast.Name)

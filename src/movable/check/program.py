@@ -63,7 +63,7 @@ class CheckEnv(Env):
     def new_page(self, gfp: str) -> Page | None:
         """Take the next page of the calling thread's pool."""
         location, pages = self.pools[self.task.index]
-        position = self.heap[location]
+        position: int = self.heap[location]
         if position == len(pages):
             return None
         self.heap[location] = position + 1
@@ -99,7 +99,7 @@ class Program:
         self.core: Any = getattr(self.driver, "core", movable_ops)
         self.paths = paths(self.driver)
         self.first_written: set[int] = set()
-        self._ends: set[object] = set()
+        self.ends: set[object] = set()
         self.execution: Any = None
         """The last `Execution` of it, for whoever asks how far it is."""
         self.finding: ContractViolation | None = None
@@ -197,10 +197,8 @@ class Program:
         return lambda: self._path(kind)
 
     async def _compact(self) -> None:
-        isolated = []
-        for page in self.movable:
-            if await self.core.isolate_movable_page(page, IsolateMode.UNMAPPED):
-                isolated.append(page)
+        isolate = self.core.isolate_movable_page
+        isolated = [page for page in self.movable if await isolate(page, IsolateMode.UNMAPPED)]
         if isolated:
             result = await self.core.migrate_pages(
                 isolated, self._new_page, self._put_new_page, MigrateMode.SYNC
@@ -260,11 +258,11 @@ class Program:
         """
         env = self.env
         state = (tuple(env.heap), tuple(self.written), frozenset(self.freed))
-        if state in self._ends:
+        if state in self.ends:
             return
         self._judge_end()
-        if len(self._ends) < MAX_ENDS:
-            self._ends.add(state)
+        if len(self.ends) < MAX_ENDS:
+            self.ends.add(state)
 
     def _judge_end(self) -> None:
         env = self.env

@@ -10,7 +10,7 @@ import hashlib
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import groupby
+from itertools import groupby, pairwise
 
 from movable.check.execution import THREAD_BITS, THREAD_MASK
 from movable.errors import UsageError
@@ -75,4 +75,4 @@ def checksum(text: bytes) -> str:
 def nr_switches(codes: Sequence[int]) -> int:
     """Return how often the thread changes."""
     threads = [code & THREAD_MASK for code in codes]
-    return sum(one != other for one, other in zip(threads, threads[1:], strict=False))
+    return sum(one != other for one, other in pairwise(threads))

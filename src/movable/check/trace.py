@@ -2,13 +2,14 @@
 
 Kept as a stack, so that a run which shares a prefix with the last one keeps what is known of it.
 
-Event `i` happens before event `n` if they are of one thread, or their accesses conflict and `i` came
-first, or through others.  A vector clock per event says so: `clock[t]` is one more than the last
-event of thread `t` that happens before it, 0 if none does.
+Event `i` happens before event `n` if they are of one thread, or their accesses conflict and `i`
+came first, or through others.  A vector clock per event says so: `clock[t]` is one more than the
+last event of thread `t` that happens before it, 0 if none does.
 
-A *race* is a pair (i, n) that could have been the other way round: nothing lies between them in that
-order.  For locks: waiting for a lock races with all earlier takings of it that do not happen before
-the waiting thread's own past, since a lock can be taken in any order; its release only orders.
+A *race* is a pair (i, n) that could have been the other way round: nothing lies between them in
+that order.  For locks: waiting for a lock races with all earlier takings of it that do not happen
+before the waiting thread's own past, since a lock can be taken in any order; its release only
+orders.
 Threads that wait with a condition race with every access of what they wait for.
 """
 
@@ -103,7 +104,8 @@ class Trace:
         for location, kind in accesses:
             history[location].append((number, thread, kind))
         self._clocks[thread].append(clock)
-        found, seen = None, ()
+        found: PlainRace | None = None
+        seen: tuple[tuple[int, bool], ...] = ()
         if plain:
             seen = tuple(dict.fromkeys(plain))
             for location, is_write in seen:

@@ -54,6 +54,8 @@ class Node:
     def __str__(self) -> str:
         return self.name
 
+    __repr__ = __str__
+
 
 def _changes(linked: "PageList[E]", entry: E) -> Accesses:
     return ((linked.at, WRITE), (entry.link, WRITE), *entry.guards)

@@ -70,6 +70,8 @@ class Primitive:
     def __str__(self) -> str:
         return self.name
 
+    __repr__ = __str__
+
     @property
     def current(self) -> Any:  # noqa: ANN401
         """The value now, unrecorded: for reports and rules that announced it."""
@@ -164,14 +166,39 @@ class SpinLock(Lock):
     is_spinning = True
 
 
+class _Side:
+    """One side of a lock, for ``async with``."""
+
+    __slots__ = ("_lock", "_unlock")
+
+    def __init__(self, lock: Callable[[], Act[None]], unlock: Callable[[], Act[None]]) -> None:
+        self._lock, self._unlock = lock, unlock
+
+    def __aenter__(self) -> Act[None]:
+        return self._lock()
+
+    def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> Act[None]:
+        return self._unlock()
+
+
 class RwLock(Primitive):
     """``rwlock_t``: any number of readers or one writer; whoever holds it may not sleep.
 
     The location holds the writer, or the tuple of readers.
     """
 
-    __slots__ = ()
+    __slots__ = ("reading", "writing")
     is_spinning = True
+
+    def __init__(self, state: State, name: str) -> None:
+        super().__init__(state, name)
+        self.reading = _Side(self.read_lock, self.read_unlock)
+        self.writing = _Side(self.write_lock, self.write_unlock)
 
     def read_lock(self) -> Act[None]:
         """Wait until nobody writes, and keep writers out."""

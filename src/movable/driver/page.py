@@ -449,7 +449,8 @@ class Page:
         env = self.env
         if owner is FOREIGN:
             raise self._fail("M5", f"takes {self} for a driver's page: it is a slab page")
-        if not env.is_alive(owner):
+        # Where the mark is sticky, callbacks are part of the kernel and refuse released pages.
+        if not env.is_alive(owner) and (self.is_owned or not env.era.mark_is_sticky):
             raise self._fail("M7", f"calls {callback} for {self} of a driver that was torn down")
         if self.current_owner is not owner:
             raise self._fail("M2", f"calls {callback} for {self}, which is not movable by it")

@@ -88,6 +88,9 @@ class Driver:
     def __init__(self, env: "Env") -> None:
         self.env = env
 
+    def __repr__(self) -> str:
+        return self.name
+
     async def isolate_page(self, page: "Page", mode: IsolateMode) -> bool:
         """Refuse: a driver whose pages can move overrides this."""
         return False

@@ -83,8 +83,8 @@ class DepthFirst:
             if self.max_preemptions is not None and cost > self.max_preemptions:
                 self.was_cut = True
                 continue
-            for option in range(execution.nr_options(thread)):
-                options.append((cost, thread != running, thread, option))
+            nr_options = execution.nr_options(thread)
+            options += [(cost, thread != running, thread, way) for way in range(nr_options)]
         options.sort(reverse=True)
         return [(option << THREAD_BITS | thread, cost) for cost, _, thread, option in options]
 

@@ -1,12 +1,13 @@
 """Dynamic partial-order reduction: one schedule for each way that matters, and no other.
 
-Source-set DPOR with sleep sets, after Abdulla, Aronis, Jonsson and Sagonas, "Optimal dynamic partial
-order reduction" (POPL 2014), without wakeup trees: the runs that sleep sets cut short are rare here.
+Source-set DPOR with sleep sets, after Abdulla, Aronis, Jonsson and Sagonas, "Optimal dynamic
+partial order reduction" (POPL 2014), without wakeup trees: the runs that sleep sets cut short are
+rare here.
 
-When the last event races with an earlier one, the order of the two must be tried the other way round
-too.  What would lead there begins with one of the *initials* of the events that do not depend on the
-earlier one; if none of them was or will be tried at that point, one is noted for trying.  A thread in
-a sleep set needs no trying: all that it could lead to was seen.
+When the last event races with an earlier one, the order of the two must be tried the other way
+round too.  What would lead there begins with one of the *initials* of the events that do not depend
+on the earlier one; if none of them was or will be tried at that point, one is noted for trying.  A
+thread in a sleep set needs no trying: all that it could lead to was seen.
 """
 
 from movable.check.execution import THREAD_BITS, Execution, accesses_of
@@ -34,6 +35,7 @@ class DporScheduler:
 
     def __init__(self) -> None:
         self._nodes: list[_Node] = []
+        self._has_begun = False
         self._execution: Execution | None = None
         self._trace: Trace | None = None
         self._nr_integrated = 0
@@ -43,12 +45,14 @@ class DporScheduler:
     def begin(self) -> list[int] | None:
         """Note the races of the run that ended, and go back to the last point with a choice."""
         nodes = self._nodes
-        if self._execution is not None:
-            self._end_run()
+        if self._has_begun:
+            if self._execution is not None:
+                self._end_run()
             while nodes and not self._advance(nodes[-1]):
                 nodes.pop()
             if not nodes:
                 return None
+        self._has_begun = True
         self._nr_integrated = len(nodes) - 1 if nodes else 0
         return [node.option << THREAD_BITS | node.thread for node in nodes[:-1]]
 
@@ -75,10 +79,8 @@ class DporScheduler:
         awake = enabled & ~sleep
         if not awake:
             return None
-        if last is not None and awake >> last.thread & 1:
-            thread = last.thread
-        else:
-            thread = first_of(awake)
+        goes_on = last is not None and awake >> last.thread & 1
+        thread = last.thread if last is not None and goes_on else first_of(awake)
         node = _Node(enabled, sleep, thread)
         self._nodes.append(node)
         return node

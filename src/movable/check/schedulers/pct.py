@@ -1,9 +1,9 @@
 """Probabilistic concurrency testing, for what is too big to search.
 
 After Burckhardt, Kothari, Musuvathi and Nagarakatte (ASPLOS 2010): threads have random priorities,
-the highest that can goes on, and at d - 1 random steps the running thread falls to the bottom.  Each
-run finds a bug that takes d ordering constraints with probability at least 1 / (n k^(d-1)), for n
-threads and k steps.
+the highest that can goes on, and at d - 1 random steps the running thread falls to the bottom.
+Each run finds a bug that takes d ordering constraints with probability at least 1 / (n k^(d-1)),
+for n threads and k steps.
 """
 
 import random

@@ -118,7 +118,7 @@ class Balloon(Driver):
         self.nr_pages.value -= 1
 
     def _none_isolated(self) -> bool:
-        return self.nr_isolated.current == 0
+        return bool(self.nr_isolated.current == 0)
 
     async def _end_isolation(self) -> None:
         await self.nr_isolated.add(-1)

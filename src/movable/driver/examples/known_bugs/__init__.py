@@ -1,7 +1,7 @@
 """Bugs of history as small drivers, each with its fix: what `movable check --bugs` finds.
 
-B1 to B32 happened in Linux; SEED-a to -d are what goes wrong if a step of the 2015 series' isolation
-is left out; the others (X-...) show a rule that none of these breaks by itself.
+B1 to B32 happened in Linux; SEED-a to -d are what goes wrong if a step of the 2015 series is left
+out; the others (X-...) show a rule that none of these breaks by itself.
 """
 
 from collections.abc import Callable

@@ -9,7 +9,6 @@ from movable.driver.movable_ops import (
     NewPage,
     PutPage,
     call_isolate,
-    call_migrate,
     call_putback,
     page_movable,
 )
@@ -232,30 +231,6 @@ class SkipsSlab(TagOnly):
         if page.is_slab:
             return False
         return await super().isolate_movable_page(page, mode)
-
-
-class NoDestinationReference(Core):
-    """Gives the new page up although its owner has it."""
-
-    async def migrate_pages(
-        self, pages: list[Page], new_page: NewPage, put_new_page: PutPage, mode: MigrateMode
-    ) -> Migration:
-        """BUG: drops the new page's reference twice."""
-        left = []
-        for src in pages:
-            dst = await new_page()
-            assert dst is not None
-            await src.lock()
-            await dst.trylock()
-            owner = await src.owner()
-            result = await call_migrate(owner, dst, src, mode) if owner is not None else 0
-            await (src.set_migrated() if result == 0 else src.clear_isolated("failed"))
-            await dst.unlock()
-            await src.unlock()
-            await src.put()
-            await dst.put()
-            await dst.put()
-        return Migration(len(pages) - len(left), len(left), left, 0)
 
 
 def shelf_under(core: type[Core]) -> type[Shelf]:

@@ -2,6 +2,7 @@
 
 from movable.driver import Env, MigrateMode, Page, clear_page_movable, path
 from movable.driver.examples.known_bugs.shelf import Shelf
+from movable.driver.shared import Cell
 
 
 class ChainWalkUnlocked(Shelf):
@@ -9,7 +10,7 @@ class ChainWalkUnlocked(Shelf):
 
     def __init__(self, env: Env) -> None:
         super().__init__(env)
-        self.link = env.cell(None, "link to the second page")
+        self.link: Cell[Page | None] = env.cell(None, "link to the second page")
 
     async def _replace(self, dst: Page, src: Page) -> None:
         """Rewrite the link: zero first, then the new page."""

@@ -315,7 +315,7 @@ class PackedWord(Shelf):
     @invariant
     def no_update_is_lost(self) -> bool:
         """Nothing is isolated when nobody isolates."""
-        return dict(self.word.current)["isolated"] == 0
+        return bool(dict(self.word.current)["isolated"] == 0)
 
 
 class PackedWordOneLock(PackedWord):

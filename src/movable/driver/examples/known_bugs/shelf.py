@@ -132,7 +132,7 @@ class Shelf(Driver):
             return list(self.slots)
 
     def _none_isolated(self) -> bool:
-        return self.nr_isolated.current == 0
+        return bool(self.nr_isolated.current == 0)
 
     async def _settle(self) -> None:
         """Note that a page is not isolated any more, or not ours."""

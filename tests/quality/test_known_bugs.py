@@ -1,0 +1,132 @@
+"""The tool finds it: every bug of history, quickly, in a short schedule; and nothing in its fix."""
+
+import pytest
+
+from movable.check.corpus import try_bug
+from movable.check.explore import Limits, explore
+from movable.check.replay import replay_token
+from movable.check.schedulers.dpor import DporScheduler
+from movable.check.schedulers.exhaustive import ExhaustiveScheduler
+from movable.check.schedulers.pct import PctScheduler
+from movable.check.strategy import Scenario, check, make_program
+from movable.driver import RULES, Driver, Env
+from movable.driver.examples.known_bugs import BUGS, Bug
+
+MAX_EXHAUSTIVE = 6_000
+"""Search everything where that takes no more schedules than this."""
+
+EVERY_BUG = pytest.mark.parametrize("bug", BUGS, ids=lambda bug: bug.id)
+
+
+def scenario_of(bug: Bug) -> Scenario:
+    return Scenario(bug.scenario, bug.nr_pages, bug.nr_faults, bug.era)
+
+
+@EVERY_BUG
+def test_the_bug_is_found_in_few_schedules_and_shown_in_a_short_one(bug: Bug) -> None:
+    result = try_bug(bug)
+
+    assert result.rule in bug.rules
+    assert result.nr_schedules <= 500
+    assert result.nr_switches <= 3
+
+
+@EVERY_BUG
+def test_the_fixed_twin_is_proved(bug: Bug) -> None:
+    verdict = check(bug.fixed, scenario_of(bug), strategy="dpor", seconds=120)
+
+    assert verdict.describe().startswith("proved (exhaustive")
+
+
+@EVERY_BUG
+def test_its_token_replays_it(bug: Bug) -> None:
+    violation = check(bug.buggy, scenario_of(bug)).violation
+    assert violation is not None
+
+    found = [replay_token(bug.buggy, violation.token, "00000000").finding for _ in range(3)]
+
+    assert [finding and finding.rule for finding in found] == [violation.rule] * 3
+
+
+@EVERY_BUG
+@pytest.mark.parametrize("twin", ["buggy", "fixed"])
+def test_reduction_and_search_agree(bug: Bug, twin: str) -> None:
+    factory = bug.buggy if twin == "buggy" else bug.fixed
+    searched = explore(
+        make_program(factory, scenario_of(bug)), ExhaustiveScheduler(), Limits(MAX_EXHAUSTIVE, 60)
+    )
+    if searched.finding is None and not searched.is_complete:
+        pytest.skip(f"more than {MAX_EXHAUSTIVE} schedules")
+
+    reduced = explore(make_program(factory, scenario_of(bug)), DporScheduler(), Limits(seconds=60))
+
+    assert (reduced.finding is not None) == (searched.finding is not None)
+    assert reduced.nr_schedules <= searched.nr_schedules
+
+
+@EVERY_BUG
+def test_sampling_finds_it_within_two_thousand_schedules(bug: Bug) -> None:
+    if bug.rules == ("V1",):
+        pytest.skip("no single schedule shows that nothing ever moves")
+
+    found = explore(make_program(bug.buggy, scenario_of(bug)), PctScheduler(3, 2000, seed=1))
+
+    assert found.finding is not None
+    assert found.finding.rule in {*bug.rules, "L5", "L7"}
+
+
+def test_the_corpus_has_the_bugs_of_the_record_and_the_seed() -> None:
+    ids = {bug.id for bug in BUGS}
+
+    assert {f"B{number}" for number in range(1, 33)} <= ids
+    assert {"SEED-a", "SEED-b", "SEED-c", "SEED-d"} <= ids
+
+
+def test_every_rule_of_the_corpus_is_in_the_contract() -> None:
+    assert {rule for bug in BUGS for rule in bug.rules} <= set(RULES)
+
+
+def test_rules_without_a_bug_of_their_own_are_these() -> None:
+    """Each can break only together with one that is checked earlier, or is checked elsewhere."""
+    broken = {rule for bug in BUGS for rule in bug.rules}
+
+    assert set(RULES) - broken == {"R1", "R5", "S1", "S3", "M3", "D5"}
+
+
+SHIPPED = [
+    ("balloon", "Balloon", ["BBD", "CCD", "CDT", "CT"]),
+    ("gpu", "Gpu", ["BBF", "CCA", "CFA", "CT"]),
+    ("zsmalloc", "Zsmalloc", ["BBF", "CCA", "CFA", "CFT"]),
+]
+
+
+@pytest.mark.parametrize("era", ["2015", "4.8", "6.0", "6.17"])
+@pytest.mark.parametrize(
+    ("module", "name", "letters"),
+    [(module, name, one) for module, name, names in SHIPPED for one in names],
+)
+def test_the_shipped_drivers_are_proved(module: str, name: str, letters: str, era: str) -> None:
+    driver = shipped(module, name)
+
+    verdict = check(driver, Scenario(letters, 1, 0, era), strategy="dpor", seconds=200)
+
+    assert verdict.describe().startswith("proved (exhaustive")
+
+
+@pytest.mark.parametrize(
+    ("module", "name", "letters"),
+    [("balloon", "Balloon", "CD"), ("gpu", "Gpu", "CF"), ("zsmalloc", "Zsmalloc", "CF")],
+)
+def test_the_shipped_drivers_are_proved_with_a_fault(module: str, name: str, letters: str) -> None:
+    verdict = check(shipped(module, name), Scenario(letters, 2, 1), strategy="dpor", seconds=200)
+
+    assert verdict.describe().startswith("proved (exhaustive")
+
+
+def shipped(module: str, name: str) -> type[Driver]:
+    from importlib import import_module
+
+    driver: type[Driver] = getattr(import_module(f"movable.driver.examples.{module}"), name)
+    assert issubclass(driver, Driver)
+    assert Env is not None
+    return driver

@@ -1,0 +1,149 @@
+"""Drivers from files: what is refused, in one sentence with file and line."""
+
+from pathlib import Path
+
+import pytest
+
+from movable.check import Scenario, check
+from movable.check.lint import lint
+from movable.check.load import load_driver
+from movable.errors import UsageError
+
+HEAD = """\
+from movable.driver import Driver, path
+
+class Mine(Driver):
+    async def isolate_page(self, page, mode):
+        return True
+    async def migrate_page(self, dst, src, mode):
+        return -11
+    async def putback_page(self, page):
+        pass
+"""
+
+
+def write(tmp_path: Path, text: str) -> Path:
+    file = tmp_path / "mine.py"
+    file.write_text(text)
+    return file
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("def (:\n", "mine.py:1: invalid syntax"),
+        ("x = 1\n", "mine.py: no class in it is a movable.driver.Driver"),
+        ("import nothing_of_that_name\n", "mine.py:1: ModuleNotFoundError"),
+        ("x = 1\nraise ValueError('no')\n", "mine.py:2: ValueError: no"),
+        (
+            "from movable.driver import Driver\nclass Mine(Driver):\n    pass\n",
+            "mine.py:2: class Mine has no isolate_page",
+        ),
+        (HEAD.replace("async def putback", "def putback"), "mine.py:8: putback_page must be"),
+        (
+            HEAD.replace("self, dst, src, mode", "self, src"),
+            "mine.py:6: migrate_page takes 3 arguments besides self, not 1",
+        ),
+        (
+            HEAD.replace("        pass", "        page.lock()"),
+            r"mine.py:9: lock\(\) is not awaited, so it does not happen",
+        ),
+        (
+            HEAD.replace("        pass", "        if page.trylock():\n            pass"),
+            r"mine.py:9: trylock\(\) is not awaited",
+        ),
+        (HEAD + HEAD.replace("Mine", "Other"), "several drivers in it: choose one of Mine, Other"),
+        ("\0", "mine.py"),
+    ],
+)
+def test_what_cannot_be_loaded_is_said_with_its_line(tmp_path: Path, text: str, said: str) -> None:
+    with pytest.raises(UsageError, match=said) as refused:
+        load_driver(write(tmp_path, text))
+
+    assert refused.value.exit_code == 2
+    assert "\n" not in str(refused.value)
+
+
+def test_a_missing_file_is_said(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match=r"nothere.py: No such file"):
+        load_driver(tmp_path / "nothere.py")
+
+
+def test_a_class_is_chosen_by_name(tmp_path: Path) -> None:
+    file = write(tmp_path, HEAD + HEAD.replace("Mine", "Other"))
+
+    assert load_driver(file, "Other").driver.__name__ == "Other"
+
+
+def test_state_outside_the_primitives_is_remarked(tmp_path: Path) -> None:
+    text = HEAD + "        self.count = 1\n"
+
+    (remark,) = load_driver(write(tmp_path, text)).remarks
+
+    assert (remark.line, remark.is_error) == (10, False)
+    assert "self.count is shared state that the checker cannot see" in remark.text
+
+
+def test_clocks_random_numbers_and_sets_are_remarked() -> None:
+    import ast
+
+    text = "import time\nfrom random import choice\nfor x in {1, 2}:\n    pass\n"
+
+    remarks = lint(ast.parse(text))
+
+    assert [remark.line for remark in remarks] == [1, 2, 3]
+
+
+ALLOC = """
+    @path("alloc")
+    async def alloc(self):
+        page = await self.env.alloc_page()
+        async with page:
+            await page.set_mark(self)
+        return page
+"""
+
+
+def check_text(tmp_path: Path, text: str, letters: str) -> None:
+    loaded = load_driver(write(tmp_path, text))
+    check(loaded.driver, Scenario(letters), seconds=20)
+
+
+def test_a_loop_that_never_awaits_is_stopped_with_its_line(tmp_path: Path) -> None:
+    text = HEAD.replace("        return True", "        while True:\n            x = 1") + ALLOC
+
+    with pytest.raises(UsageError, match=r"mine.py:[56]: a loop that never awaits"):
+        check_text(tmp_path, text, "C")
+
+
+def test_two_runs_that_differ_are_refused(tmp_path: Path) -> None:
+    text = (
+        "import itertools\nCOUNT = itertools.count()\n"
+        + HEAD.replace(
+            "        return True",
+            "        for _ in range(next(COUNT) % 2):\n            await page.refcount()\n"
+            "        return True",
+        )
+        + ALLOC
+    )
+
+    with pytest.raises(UsageError, match="two runs of one schedule differ"):
+        check_text(tmp_path, text, "B")
+
+
+def test_an_attribute_that_changes_is_refused(tmp_path: Path) -> None:
+    text = HEAD.replace("        return True", "        self.count = 1\n        return True")
+    text += ALLOC
+
+    with pytest.raises(UsageError, match=r"Mine.count changes while threads run"):
+        check_text(tmp_path, text, "B")
+
+
+def test_a_scenario_without_its_path_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match=r'thread T needs a method marked @path."teardown".'):
+        check_text(tmp_path, HEAD + ALLOC, "BT")
+
+
+def test_an_unknown_thread_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="no thread 'Q': there are C, B, F, A, D, N, T, S"):
+        check_text(tmp_path, HEAD + ALLOC, "BQ")

@@ -1,0 +1,134 @@
+"""What a verdict says, and that it never says more than is known."""
+
+import pytest
+
+from movable.check import Scenario, check, check_all, suite
+from movable.driver import Driver, Env, IsolateMode, MigrateMode, Page
+from movable.driver.examples.balloon import Balloon
+from movable.driver.examples.known_bugs import BUGS
+from movable.driver.examples.known_bugs.shelf import Shelf
+from movable.errors import UsageError
+
+
+def test_a_finished_search_is_a_proof() -> None:
+    verdict = check(Balloon, Scenario("BB"), strategy="dpor")
+
+    assert verdict.describe() == "proved (exhaustive, 18 schedules)"
+    assert verdict.to_json()["exhaustive"] is True
+
+
+def test_a_bound_is_stated() -> None:
+    verdict = check(Shelf, Scenario("BBF"), strategy="icb:1")
+
+    assert verdict.describe() == "no bug up to 1 preemptions"
+    assert not verdict.is_exhaustive
+
+
+def test_samples_state_how_likely_a_miss_is() -> None:
+    verdict = check(Shelf, Scenario("BBF"), strategy="pct:2", seconds=0.3)
+
+    assert verdict.describe().startswith("sampled, miss probability <= ")
+    assert verdict.miss_probability is not None
+    assert 0 < verdict.miss_probability < 1
+
+
+def test_a_bound_that_leaves_nothing_out_is_a_proof() -> None:
+    verdict = check(Shelf, Scenario("A"), strategy="icb:3")
+
+    assert verdict.kind == "proved"
+
+
+def test_every_verdict_says_what_it_leaves_out() -> None:
+    codes = [doubt.code for doubt in check(Shelf, Scenario("A")).doubts]
+
+    assert codes == ["sequential-consistency", "few-passes", "no-reuse"]
+
+
+@pytest.mark.parametrize("strategy", ["magic", "icb", "icb:x", "pct:0", "pct:"])
+def test_an_unknown_strategy_is_refused(strategy: str) -> None:
+    with pytest.raises(UsageError, match="no strategy"):
+        check(Shelf, Scenario("A"), strategy=strategy)
+
+
+def test_a_driver_whose_pages_never_move_is_a_violation() -> None:
+    class Never(Shelf):
+        async def migrate_page(self, dst: Page, src: Page, mode: MigrateMode) -> int:
+            return -11
+
+    verdict = check(Never, Scenario("C"))
+
+    assert verdict.violation is not None
+    assert verdict.violation.rule == "V1"
+
+
+def test_an_exception_in_the_driver_is_a_violation_with_its_line() -> None:
+    class Falls(Shelf):
+        async def isolate_page(self, page: Page, mode: IsolateMode) -> bool:
+            nothing: list[int] = []
+            return bool(nothing[0])
+
+    verdict = check(Falls, Scenario("C"))
+
+    assert verdict.violation is not None
+    assert verdict.violation.rule == "M4"
+    assert "IndexError: list index out of range (test_strategy.py:" in verdict.violation.text
+
+
+def test_an_exception_handler_of_the_driver_cannot_hide_a_violation() -> None:
+    class Hides(Shelf):
+        async def putback_page(self, page: Page) -> None:
+            try:
+                await page.unlock()
+            except Exception:
+                await super().putback_page(page)
+
+    verdict = check(Hides, Scenario("B"))
+
+    assert verdict.violation is not None
+    assert verdict.violation.rule == "C2"
+
+
+def test_the_suite_has_the_scenarios_that_the_paths_allow() -> None:
+    names = {scenario.letters for scenario in suite(Balloon, "6.0")}
+
+    assert names == {"CCT", "CCC", "CCD", "BBD", "CDT"}
+    assert "CCFA" in {scenario.letters for scenario in suite(Shelf, "6.0")}
+
+
+@pytest.mark.parametrize("nr_processes", [1, 2])
+def test_all_scenarios_are_checked_in_one_process_or_two(nr_processes: int) -> None:
+    scenarios = [Scenario("B"), Scenario("A"), Scenario("F"), Scenario("BA")]
+
+    verdicts = list(check_all(Shelf, scenarios, nr_processes=nr_processes))
+
+    assert {verdict.name for verdict in verdicts} == {one.name for one in scenarios}
+    assert all(verdict.kind == "proved" for verdict in verdicts)
+
+
+def test_json_has_the_names_that_scripts_rely_on() -> None:
+    bug = next(bug for bug in BUGS if bug.id == "B8")
+
+    one = check(bug.buggy, Scenario("C", 1, 1)).to_json()
+
+    assert {"name", "verdict", "schedules", "seconds", "exhaustive", "violation"} <= set(one)
+    assert {"rule", "text", "token"} <= set(one["violation"])
+    assert one["violation"]["rule"] == "D4"
+    assert one["verdict"] == "violated"
+
+
+def test_a_fault_happens_at_most_as_often_as_asked_for() -> None:
+    bug = next(bug for bug in BUGS if bug.id == "B8")
+
+    assert check(bug.buggy, Scenario("C", 1, 0)).kind == "proved"
+    assert check(bug.buggy, Scenario("C", 1, 1)).kind == "violated"
+
+
+class Unmoved(Driver):
+    """Has no pages, so nothing can move."""
+
+    def __init__(self, env: Env) -> None:
+        super().__init__(env)
+
+
+def test_a_driver_without_pages_is_proved_not_vacuous() -> None:
+    assert check(Unmoved, Scenario("C")).kind == "proved"
