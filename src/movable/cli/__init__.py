@@ -40,6 +40,12 @@ COMMANDS: Final = {
     "map": ("movable.cli.map:MapCommand", "physical memory as a picture in the terminal"),
     "diff": ("movable.cli.diff:DiffCommand", "what changed between two snapshots"),
     "predict": ("movable.cli.predict:PredictCommand", "what compaction would recover"),
+    "blockers": ("movable.cli.blockers:BlockersCommand", "whose pages cost how many huge pages"),
+    "whatif": ("movable.cli.whatif:WhatIfCommand", "the same with an owner's pages movable"),
+    "preflight": (
+        "movable.cli.preflight:PreflightCommand",
+        "will an allocation succeed? exit code",
+    ),
     "score": ("movable.cli.score:ScoreCommand", "predictions beside what a real kernel did"),
     "report": ("movable.cli.report:ReportCommand", "one HTML file: map, blockers, free blocks"),
 }

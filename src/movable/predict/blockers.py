@@ -31,7 +31,7 @@ from movable.frames.movability import (
     page_fates,
     unevictable_allowed,
 )
-from movable.mm.constants import PAGEBLOCK_NR_PAGES
+from movable.mm.constants import PAGEBLOCK_NR_PAGES, PAGEBLOCK_ORDER
 from movable.mm.doubt import Doubt
 from movable.mm.kinds import KIND_MASK, NR_KINDS, PageKind
 from movable.mm.zoneinfo import ZoneInfo
@@ -167,7 +167,7 @@ def _count_zone(frames: Frames, zone: ZoneInfo, states: NDArray[np.uint8]) -> _C
     count = _empty_count()
     allowed = unevictable_allowed(frames.snapshot)
     code_of_kind = _code_of_kind(unevictable_allowed=allowed)
-    for start_pfn, end_pfn in _whole_pageblocks(zone, len(frames.kinds)):
+    for start_pfn, end_pfn in whole_pageblocks(zone, len(frames.kinds)):
         pages = slice(start_pfn, end_pfn)
         kinds, orders = frames.kinds[pages], frames.orders[pages]
         fates = page_fates(kinds, orders, frames.rules.rules, unevictable_allowed=allowed)
@@ -185,16 +185,19 @@ def _code_of_kind(*, unevictable_allowed: bool) -> NDArray[np.uint8]:
     return codes
 
 
-def _whole_pageblocks(zone: ZoneInfo, nr_pfns: int) -> Iterator[tuple[int, int]]:
-    """Yield the pageblocks that lie inside `zone`, a chunk of them at a time."""
+def whole_pageblocks(
+    zone: ZoneInfo, nr_pfns: int, order: int = PAGEBLOCK_ORDER
+) -> Iterator[tuple[int, int]]:
+    """Yield the pageblocks, or blocks of another order, that lie inside `zone`: PFNs, in chunks."""
     assert zone.start_pfn is not None
-    first = -(-zone.start_pfn // PAGEBLOCK_NR_PAGES)
-    end = min(zone.end_pfn, nr_pfns) // PAGEBLOCK_NR_PAGES
-    start = first
+    nr_pages = 1 << order
+    start = -(-zone.start_pfn // nr_pages) * nr_pages
+    end = min(zone.end_pfn, nr_pfns) // nr_pages * nr_pages
+    nr_chunk = CHUNK_NR_PAGEBLOCKS * PAGEBLOCK_NR_PAGES
     while start < end:
         # Aligned, so that no huge page, however large, lies in two chunks.
-        stop = min(end, (start // CHUNK_NR_PAGEBLOCKS + 1) * CHUNK_NR_PAGEBLOCKS)
-        yield start * PAGEBLOCK_NR_PAGES, stop * PAGEBLOCK_NR_PAGES
+        stop = min(end, (start // nr_chunk + 1) * nr_chunk)
+        yield start, stop
         start = stop
 
 

@@ -1,0 +1,339 @@
+"""What compaction would recover if some owner's pages could move: the question behind a patch.
+
+Two forecasts of one machine are compared: as it is, and with the owner's pages treated as pages
+whose driver has isolate, migrate and putback callbacks.  "Moved where they are": nothing about
+their placement changes before the compaction starts.
+
+A driver cannot move a page that its device is using.  So a fraction of the pages can be taken as
+movable at the time of the compaction, in two ways: scattered, each page by itself, which is the
+worst that can happen; and clustered, whole pageblocks' worth of pages at once, which is close to
+the best.  What real drivers do lies between.
+"""
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, replace
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from movable.errors import UsageError
+from movable.frames.frames import Frames
+from movable.frames.movability import FIXED_KINDS, Fate, page_fates, unevictable_allowed
+from movable.frames.owners import Owners
+from movable.frames.truth import Truth
+from movable.mm.constants import PAGEBLOCK_ORDER
+from movable.mm.doubt import Doubt
+from movable.mm.kinds import KIND_MASK, TAIL, PageKind
+from movable.mm.rules import LinuxRules
+from movable.model.run import Run
+from movable.model.zone import roles_of
+from movable.predict.actions import parse_action
+from movable.predict.forecast import Forecast, Totals, nr_huge_of, predict
+from movable.predict.from_boot import FromBoot, from_boot
+
+SENSITIVITY: Final = (0.0, 0.5, 0.8, 0.9, 0.95, 0.99, 1.0)
+"""Fractions of the owner's pages for which the result is given beside the one asked for."""
+
+_CENSUS_PAGES: Final = 1 << 22
+
+
+@dataclass(frozen=True, slots=True)
+class Fraction:
+    """Which share of the owner's pages can move when compaction asks: `low` to `high`, 0 to 1."""
+
+    low: float = 1.0
+    high: float = 1.0
+
+    @classmethod
+    def parse(cls, text: str) -> "Fraction":
+        """Return the fraction that `text` gives: ``0.5``, or a range ``0.3-0.8``.
+
+        Raises:
+            UsageError: not a number, outside 0 to 1, or a range that runs backwards.
+        """
+        words = text.split("-")
+        try:
+            numbers = [float(word) for word in words]
+        except ValueError:
+            numbers = []
+        is_inside = all(0 <= number <= 1 for number in numbers)
+        if len(numbers) not in (1, 2) or not is_inside or numbers[0] > numbers[-1]:
+            raise UsageError(
+                f"--fraction {text}: a number from 0 to 1, or a range of two such as 0.3-0.8"
+            )
+        return cls(numbers[0], numbers[-1])
+
+    @property
+    def middle(self) -> float:
+        """The fraction that stands for the range."""
+        return (self.low + self.high) / 2
+
+
+@dataclass(frozen=True, slots=True)
+class Point:
+    """One point of the sensitivity line: huge pages after compaction with a fraction movable."""
+
+    fraction: float
+    nr_huge_scattered: int
+    nr_huge_clustered: int
+
+
+@dataclass(frozen=True, slots=True)
+class WhatIf:
+    """A machine as it is, and with some owners' pages movable.
+
+    `nr_pages` is how many pages those owners hold, `nr_pages_made_movable` how many of them do not
+    move today and were made movable.  `nr_huge_range` is the gain's.
+    """
+
+    owners: tuple[str, ...]
+    owners_from: str
+    nr_pages: int
+    nr_pages_made_movable: int
+    fraction: Fraction
+    as_is: Forecast
+    movable: Forecast
+    nr_huge: int
+    nr_huge_range: tuple[int, int]
+    sensitivity: tuple[Point, ...]
+    from_boot: FromBoot | None
+    mechanism: str
+    doubts: tuple[Doubt, ...]
+
+    def to_json(self) -> dict[str, object]:
+        """Return the fixed JSON form."""
+        return {
+            "schema": 1,
+            "owners": list(self.owners),
+            "as_is": self.as_is.totals.to_json(),
+            "movable": self.movable.totals.to_json(),
+            "gain": {"nr_huge": self.nr_huge, "nr_huge_range": list(self.nr_huge_range)},
+            "owners_from": self.owners_from,
+            "nr_pages": self.nr_pages,
+            "nr_pages_made_movable": self.nr_pages_made_movable,
+            "fraction": [self.fraction.low, self.fraction.high],
+            "sensitivity": [asdict(point) for point in self.sensitivity],
+            "from_boot": None if self.from_boot is None else asdict(self.from_boot),
+            "mechanism": self.mechanism,
+            "rules": self.as_is.rules,
+            "action": self.as_is.action,
+            "doubts": [asdict(doubt) for doubt in self.doubts],
+        }
+
+
+def whatif(
+    frames: Frames,
+    owners: Owners,
+    names: Sequence[str],
+    *,
+    fraction: Fraction | None = None,
+    action: str = "compact_memory",
+    truth: Truth | None = None,
+) -> WhatIf:
+    """Predict `action` as things are, and with the pages of the owners called `names` movable.
+
+    Args:
+        fraction: which share of those pages can move at that moment; all of them by default.
+
+    Raises:
+        UsageError: no such owner, one whose pages nobody can make movable, or no such action.
+    """
+    share = fraction or Fraction()
+    held = owners.pfns_of(names)
+    stuck = _stuck_pfns(frames, held)
+    _check_not_fixed(frames, stuck, names)
+    as_is = predict(frames, action=action, truth=truth)
+    line = _Line(frames, stuck, action, truth)
+    chosen = line.choose(share.middle)
+    movable = predict(made_movable(frames, chosen), action=action, truth=truth)
+    movable = line.with_range(movable, share)
+    return WhatIf(
+        owners=tuple(names),
+        owners_from=owners.source,
+        nr_pages=len(held),
+        nr_pages_made_movable=len(chosen),
+        fraction=share,
+        as_is=as_is,
+        movable=movable,
+        nr_huge=movable.totals.nr_huge_after - as_is.totals.nr_huge_after,
+        nr_huge_range=_gain_range(as_is.totals, movable.totals),
+        sensitivity=line.points(as_is, movable, share),
+        from_boot=from_boot(frames, stuck),
+        mechanism=mechanism_of(frames.rules.rules),
+        doubts=_doubts(frames, owners, as_is, movable, held, stuck),
+    )
+
+
+def made_movable(frames: Frames, pfns: NDArray[np.int64]) -> Frames:
+    """Return `frames` in which the pages at `pfns` move, each by itself."""
+    kinds, orders = frames.kinds.copy(), frames.orders.copy()
+    kinds[pfns], orders[pfns] = PageKind.WHATIF, 0
+    return replace(frames, kinds=kinds, orders=orders)
+
+
+def scattered(
+    pfns: NDArray[np.int64], fraction: float, is_tail: NDArray[np.bool_]
+) -> NDArray[np.int64]:
+    """Return about that fraction of `pfns`, each allocation chosen by itself.
+
+    The same ones every time; what a smaller fraction chooses, a larger one does too.
+
+    Args:
+        is_tail: whether each of `pfns` belongs to the allocation of the page before it.
+    """
+    allocation = np.cumsum(~is_tail) - 1
+    nr_allocations = int(allocation[-1]) + 1 if len(pfns) else 0
+    ranks = np.random.default_rng(seed=1).permutation(max(nr_allocations, 1))[allocation]
+    return pfns[ranks < round(fraction * nr_allocations)]
+
+
+def clustered(pfns: NDArray[np.int64], fraction: float) -> NDArray[np.int64]:
+    """Return about that fraction of `pfns`, all or none of a pageblock's; the same every time."""
+    pageblocks, index = np.unique(pfns >> PAGEBLOCK_ORDER, return_inverse=True)
+    ranks = np.random.default_rng(seed=2).permutation(len(pageblocks))[index]
+    order = np.argsort(ranks, kind="stable")[: round(fraction * len(pfns))]
+    return np.sort(pfns[order])
+
+
+def mechanism_of(rules: LinuxRules) -> str:
+    """Return what a driver must implement for its pages to move, in that kernel."""
+    if rules.page_type_movable:
+        return (
+            "assumed: the driver implements struct movable_operations. Since Linux 6.17 those "
+            "belong to a page type, of which there are two (offline, zsmalloc): a driver of "
+            "another kind needs a new page type in the kernel itself"
+        )
+    return (
+        "assumed: the driver implements struct movable_operations and marks its pages with "
+        "__SetPageMovable(), as kernels before 6.17 ask. Since 6.17 it needs a page type instead"
+    )
+
+
+def _stuck_pfns(frames: Frames, pfns: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Return those of `pfns` that are in the way today."""
+    stays = np.zeros(len(frames.kinds), dtype=np.bool_)
+    allowed = unevictable_allowed(frames.snapshot)
+    for start in range(0, len(stays), _CENSUS_PAGES):
+        part = slice(start, start + _CENSUS_PAGES)
+        fates = page_fates(
+            frames.kinds[part],
+            frames.orders[part],
+            frames.rules.rules,
+            unevictable_allowed=allowed,
+        )
+        stays[part] = fates == Fate.STAYS
+    stuck: NDArray[np.int64] = pfns[stays[pfns]]
+    return stuck
+
+
+def _check_not_fixed(frames: Frames, stuck: NDArray[np.int64], names: Sequence[str]) -> None:
+    if len(stuck) and np.isin(frames.kinds[stuck] & KIND_MASK, list(FIXED_KINDS)).all():
+        raise UsageError(
+            f"{', '.join(names)}: nobody can make these pages movable, whoever owns them: the "
+            "kernel image, boot memory, and bad memory stay where they are"
+        )
+
+
+def _gain_range(as_is: Totals, movable: Totals) -> tuple[int, int]:
+    """Return how far the gain may be off.
+
+    The range of the machine as it is includes that its driver pages move already.  That is not the
+    question here, so only its noise counts.
+    """
+    low = movable.nr_huge_after_range[0] - as_is.nr_huge_after - as_is.noise
+    high = movable.nr_huge_after_range[1] - as_is.nr_huge_after + as_is.noise
+    gain = movable.nr_huge_after - as_is.nr_huge_after
+    return min(max(0, low), gain), max(high, gain)
+
+
+@dataclass(slots=True)
+class _Line:
+    """The result for other fractions than the one that stands for the answer."""
+
+    frames: Frames
+    stuck: NDArray[np.int64]
+    action: str
+    truth: Truth | None
+
+    def choose(self, fraction: float) -> NDArray[np.int64]:
+        """Return which pages move where they are scattered."""
+        return scattered(self.stuck, fraction, self.frames.kinds[self.stuck] & TAIL != 0)
+
+    def with_range(self, movable: Forecast, share: Fraction) -> Forecast:
+        """Widen the range to the ends of the fraction, scattered and clustered."""
+        if share.low == share.high == 1 or not len(self.stuck):
+            return movable
+        points = [self._point(end) for end in {share.low, share.high}]
+        seen = [n for p in points for n in (p.nr_huge_scattered, p.nr_huge_clustered)]
+        low, high = movable.totals.nr_huge_after_range
+        noise = movable.totals.noise
+        wide = (max(0, min(low, min(seen) - noise)), max(high, max(seen) + noise))
+        return replace(movable, totals=replace(movable.totals, nr_huge_after_range=wide))
+
+    def points(self, as_is: Forecast, movable: Forecast, share: Fraction) -> tuple[Point, ...]:
+        """Return the sensitivity line; nothing where no page was made movable."""
+        if not len(self.stuck):
+            return ()
+        known = {0.0: as_is.totals.nr_huge_after}
+        if share.middle == 1:
+            known[1.0] = movable.totals.nr_huge_after
+        return tuple(
+            Point(fraction, known[fraction], known[fraction])
+            if fraction in known
+            else self._point(fraction)
+            for fraction in SENSITIVITY
+        )
+
+    def _point(self, fraction: float) -> Point:
+        return Point(
+            fraction,
+            self._nr_huge(self.choose(fraction)),
+            self._nr_huge(clustered(self.stuck, fraction)),
+        )
+
+    def _nr_huge(self, pfns: NDArray[np.int64]) -> int:
+        run = perform_once(made_movable(self.frames, pfns), self.action, self.truth)
+        return sum(nr_huge_of(zone.nr_free_after) for zone in run.zones)
+
+
+def perform_once(frames: Frames, action: str, truth: Truth | None = None) -> Run:
+    """Run `action` on the model once: the forecast without its range."""
+    roles = roles_of(unevictable_allowed=unevictable_allowed(frames.snapshot))
+    return parse_action(action, frames, truth)(frames, roles)
+
+
+def _doubts(
+    frames: Frames,
+    owners: Owners,
+    as_is: Forecast,
+    movable: Forecast,
+    held: NDArray[np.int64],
+    stuck: NDArray[np.int64],
+) -> tuple[Doubt, ...]:
+    found = [
+        Doubt(
+            "upper-bound",
+            "an upper bound where the fraction is 1: every page of the owner moves whenever it is "
+            "asked to; pages that a device is using would stay, see the sensitivity line",
+        )
+    ]
+    if len(held) > len(stuck):
+        found.append(
+            Doubt(
+                "moves-already",
+                f"{len(held) - len(stuck)} of the owner's {len(held)} pages move already, or are "
+                "huge pages in use: they are left as they are",
+            )
+        )
+    nr_compound = int((frames.kinds[stuck] & KIND_MASK != PageKind.KERNEL).sum())
+    if nr_compound:
+        found.append(
+            Doubt(
+                "moved-one-by-one",
+                f"{nr_compound} of the pages belong to slabs or larger allocations, or are of a "
+                "kind that no mechanism moves today; they are taken to move one by one",
+            )
+        )
+    all_doubts = (*found, *owners.doubts, *movable.doubts, *as_is.doubts)
+    return tuple({doubt.code: doubt for doubt in reversed(all_doubts)}.values())[::-1]
