@@ -6,6 +6,7 @@
     |   `-- ParseError             a kernel file is not in the form we know
     |-- SnapshotError              a snapshot is damaged, contradicts itself, or of another version
     |-- UnsupportedKernelError     the model has no rules for this kernel
+    |-- OutOfMemoryError           a model machine has no memory left for a request
     `-- UsageError                 an argument makes no sense
 
 A bug in movable is an AssertionError and is never caught.  A bug that `movable check`
@@ -49,6 +50,17 @@ class SnapshotError(MovableError):
 
 class UnsupportedKernelError(MovableError):
     """The model has no rules for this kernel."""
+
+
+class OutOfMemoryError(MovableError):
+    """A model machine has no memory left for a request, after compaction and reclaim."""
+
+    def __init__(self, order: int, wanted: str, nr_free_pages: int) -> None:
+        super().__init__(
+            f"out of memory: no block of order {order} for {wanted}, with {nr_free_pages} pages "
+            "free; give the machine more memory, or the workload less"
+        )
+        self.order, self.wanted, self.nr_free_pages = order, wanted, nr_free_pages
 
 
 class UsageError(MovableError):

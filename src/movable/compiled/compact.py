@@ -5,9 +5,11 @@ Linux's own seams and goes on when the driver has answered.
 Source: compact_zone(), compact_finished(), isolate_migratepages(), mm/compaction.c, 6.1 and 6.12.
 """
 
+from typing import NamedTuple
+
 import numpy as np
 
-from movable.compiled._jit import compiled, inlined
+from movable.compiled._jit import compiled, inlined, int64
 from movable.compiled.buddy import nr_free_blocks
 from movable.compiled.fast import fast_find_migrateblock
 from movable.compiled.migrate import ENOMEM, migrate_pages, release_held
@@ -132,11 +134,18 @@ def suitable_migration_source(pages: Pages, cc: np.void, pfn: int) -> bool:
     return migratetype == cc["migratetype"]
 
 
-@compiled
-def isolate_migratepages(pages: Pages, zone: np.void, rules: np.void, cc: np.void) -> int:
-    """Isolate a batch of sources, from the migrate scanner's position on; return its pages.
+class SourceRange(NamedTuple):
+    """Where to scan for sources, inside one pageblock; empty where no pageblock is left."""
 
-    Source: isolate_migratepages(), mm/compaction.c.
+    low_pfn: int
+    end_pfn: int
+
+
+@compiled
+def find_source_pageblock(pages: Pages, zone: np.void, rules: np.void, cc: np.void) -> SourceRange:
+    """Return the next range worth scanning, from the migrate scanner's position on.
+
+    Source: isolate_migratepages(), mm/compaction.c, up to the scan itself.
     """
     low_pfn = fast_find_migrateblock(pages, zone, rules, cc)
     block_pfn = max(pageblock_start(low_pfn), int(zone["start_pfn"]))
@@ -156,12 +165,23 @@ def isolate_migratepages(pages: Pages, zone: np.void, rules: np.void, cc: np.voi
         elif not suitable_migration_source(pages, cc, block_pfn):
             update_cached_migrate(zone, cc, end_pfn)
         else:
-            found = isolate_migratepages_block(pages, zone, rules, cc, low_pfn, end_pfn)
-            cc["migrate_pfn"] = found.next_pfn
-            break
+            return SourceRange(int64(low_pfn), int64(end_pfn))
         fast_found = False
         cc["migrate_pfn"] = low_pfn = block_pfn = end_pfn
         end_pfn += PAGEBLOCK_NR_PAGES
+    return SourceRange(int64(0), int64(0))
+
+
+@compiled
+def isolate_migratepages(pages: Pages, zone: np.void, rules: np.void, cc: np.void) -> int:
+    """Isolate a batch of sources, from the migrate scanner's position on; return its pages.
+
+    Source: isolate_migratepages(), mm/compaction.c.
+    """
+    source = find_source_pageblock(pages, zone, rules, cc)
+    if source.end_pfn > 0:
+        found = isolate_migratepages_block(pages, zone, rules, cc, source.low_pfn, source.end_pfn)
+        cc["migrate_pfn"] = found.next_pfn
     return int(cc["nr_migratepages"])
 
 

@@ -6,6 +6,8 @@ Source: migrate_pages(), migrate_pages_batch(), mm/migrate.c; compaction_alloc()
 compaction_free(), split_map_pages(), mm/compaction.c, 6.1 and 6.12.
 """
 
+from typing import NamedTuple
+
 import numpy as np
 
 from movable.compiled._jit import compiled, inlined, int64
@@ -115,6 +117,10 @@ def move_folio(
     nr_pages = 1 << order
     for page in range(nr_pages):
         pages.kind[dst + page] = pages.kind[src + page]
+    if len(pages.owner) > 0:
+        for page in range(nr_pages):
+            pages.owner[dst + page] = pages.owner[src + page]
+            pages.owner[src + page] = 0
     pages.order[dst] = order
     cc["nr_migrated"] += nr_pages
     free_unref_page(pages, zone, rules, src, order)
@@ -180,18 +186,28 @@ def migrate_pieces(
         move_folio(pages, zone, rules, cc, src, dst)
 
 
-@inlined
-def migrate_batch(pages: Pages, zone: np.void, rules: np.void, cc: np.void) -> int:
-    """Migrate the isolated folios of one batch: draw all destinations, then move all (6.3).
+class Drawn(NamedTuple):
+    """What a batch has destinations for.
 
-    Returns:
-        0, 1 where some folio stayed, or -ENOMEM where destinations ran out.
-
-    Source: migrate_pages_batch(), mm/migrate.c, 6.12.
+    The first `nr_drawn` of ``cc["dst"]`` go with the last of ``cc["isolated"]``, in reverse; the
+    first `nr_left` of that had no destination any more.
     """
-    roles = pages.roles[0 if cc["mode"] == MIGRATE_SYNC else 1]
+
+    nr_drawn: int
+    nr_left: int
+    nr_pieces: int
+    result: int
+
+
+@compiled
+def draw_batch(pages: Pages, zone: np.void, rules: np.void, cc: np.void) -> Drawn:
+    """Draw a destination for each isolated folio, the last one first; split those without.
+
+    Source: migrate_pages_batch(), first half, mm/migrate.c, 6.12.
+    """
     nr_taken = int(cc["nr_taken"])
     nr_drawn = 0
+    nr_left = 0
     nr_pieces = int64(0)
     result = 0
     for folio in range(nr_taken - 1, -1, -1):
@@ -208,28 +224,61 @@ def migrate_batch(pages: Pages, zone: np.void, rules: np.void, cc: np.void) -> i
             continue
         if dst == NO_PAGE:
             cc["nr_failed"] += 1
+            nr_left = folio + 1
             result = -ENOMEM
             break
         cc["isolated"][nr_taken - 1 - nr_drawn] = src  # Never passes `folio`: it only fills gaps.
         cc["dst"][nr_drawn] = dst
         nr_drawn += 1
-    for drawn in range(nr_drawn):
+    return Drawn(nr_drawn, nr_left, nr_pieces, result)
+
+
+@compiled
+def move_drawn(
+    pages: Pages, zone: np.void, rules: np.void, cc: np.void, start: int, end: int
+) -> int:
+    """Move the folios that were drawn as number `start` to `end`; return 1 if some folio stayed.
+
+    Source: migrate_pages_batch(), second half, mm/migrate.c, 6.12.
+    """
+    roles = pages.roles[0 if cc["mode"] == MIGRATE_SYNC else 1]
+    nr_taken = int(cc["nr_taken"])
+    result = 0
+    for drawn in range(start, end):
         src = int(cc["isolated"][nr_taken - 1 - drawn])
         dst = int(cc["dst"][drawn])
         if roles[pages.kind[src]] == STUCK:
             cc["nr_failed"] += 1 << int64(pages.order[src])
             compaction_free(pages, zone, rules, cc, dst)
-            result = result if result < 0 else 1
+            result = 1
         else:
             move_folio(pages, zone, rules, cc, src, dst)
-    if nr_pieces > 0 and result >= 0:  # Out of memory ends the batch: pieces go back, untried.
-        migrate_pieces(pages, zone, rules, cc, nr_pieces)
     return result
 
 
 @inlined
-def migrate_each(pages: Pages, zone: np.void, rules: np.void, cc: np.void) -> int:
-    """Migrate the isolated pages one by one: each source is freed before the next draws (6.1).
+def migrate_batch(pages: Pages, zone: np.void, rules: np.void, cc: np.void) -> int:
+    """Migrate the isolated folios of one batch: draw all destinations, then move all (6.3).
+
+    Returns:
+        0, 1 where some folio stayed, or -ENOMEM where destinations ran out.
+
+    Source: migrate_pages_batch(), mm/migrate.c, 6.12.
+    """
+    drawn = draw_batch(pages, zone, rules, cc)
+    result = drawn.result
+    if move_drawn(pages, zone, rules, cc, int64(0), int64(drawn.nr_drawn)) and result == 0:
+        result = 1
+    if drawn.nr_pieces > 0:
+        migrate_pieces(pages, zone, rules, cc, int64(drawn.nr_pieces))
+    return result
+
+
+@compiled
+def migrate_each(
+    pages: Pages, zone: np.void, rules: np.void, cc: np.void, start: int, end: int
+) -> int:
+    """Migrate isolated pages `start` to `end`, last one first: each is freed before the next draws.
 
     Returns:
         0, 1 where some page stayed, or -ENOMEM where destinations ran out.
@@ -238,7 +287,7 @@ def migrate_each(pages: Pages, zone: np.void, rules: np.void, cc: np.void) -> in
     """
     roles = pages.roles[0 if cc["mode"] == MIGRATE_SYNC else 1]
     result = 0
-    for page in range(int(cc["nr_taken"]) - 1, -1, -1):
+    for page in range(end - 1, start - 1, -1):
         src = int(cc["isolated"][page])
         dst = compaction_alloc(pages, zone, rules, cc, int64(0))
         if dst == NO_PAGE:
@@ -259,7 +308,7 @@ def migrate_pages(pages: Pages, zone: np.void, rules: np.void, cc: np.void) -> i
     if rules["batched_migration"]:
         result = migrate_batch(pages, zone, rules, cc)
     else:
-        result = migrate_each(pages, zone, rules, cc)
+        result = migrate_each(pages, zone, rules, cc, int64(0), int64(cc["nr_taken"]))
     cc["nr_migratepages"] = 0
     cc["nr_taken"] = 0
     return result

@@ -41,6 +41,8 @@ class Pages(NamedTuple):
         or the free pages held by a compaction.  Only meaningful for the first page of a block.
     migratetype, skip: uint8 per pageblock.
     roles: uint8 (2, 256): `Role` by state byte, for MIGRATE_SYNC and for the other modes.
+    owner: int32 per PFN, a number that stays with a page's contents when it migrates; 0 for
+        nobody.  Empty where nobody asks whose a page is.
     """
 
     kind: NDArray[np.uint8]
@@ -50,6 +52,7 @@ class Pages(NamedTuple):
     migratetype: NDArray[np.uint8]
     skip: NDArray[np.uint8]
     roles: NDArray[np.uint8]
+    owner: NDArray[np.int32] = np.zeros(0, dtype=np.int32)
 
 
 _FREE_AREA: Final = (MIGRATE_TYPES, NR_PAGE_ORDERS)

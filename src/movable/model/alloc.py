@@ -1,15 +1,15 @@
 """The allocation slow path of one task: watermarks, direct compaction, reclaim, retries.
 
 One task on an otherwise idle machine: kswapd and kcompactd run when the task sleeps, which is
-taken to be never, but for kswapd's reset of skip bits between two attempts.  Reclaim finds nothing
-to free: what it does is to drain the per-CPU lists.
+taken to be never, but for kswapd's reset of skip bits between two attempts.  Unless the caller says how to
+reclaim, there is nothing to free: what reclaim does is to drain the per-CPU lists.
 
 Source: __alloc_pages_slowpath(), __alloc_pages_direct_compact(), __alloc_pages_direct_reclaim(),
 should_compact_retry(), should_reclaim_retry(), mm/page_alloc.c; try_to_compact_pages(),
 compact_zone_order(), defer_compaction() and friends, mm/compaction.c; 6.1 and 6.12.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -52,6 +52,15 @@ MAX_RECLAIM_RETRIES: Final = 16
 EXTFRAG_THRESHOLD: Final = 500
 
 
+CompactZone = Callable[[Pages, np.void, np.void, np.void], int]
+"""What compacts one zone: the compiled loop, or one that asks drivers on the way."""
+
+
+def reclaim_nothing() -> int:
+    """Find nothing to reclaim."""
+    return 0
+
+
 @dataclass(slots=True)
 class Counters:
     """vmstat's counters of the path, under their names there."""
@@ -70,6 +79,9 @@ class Allocator:
     zones: Sequence[Zone]
     rules: LinuxRules
     extfrag_threshold: int = EXTFRAG_THRESHOLD
+    compact: CompactZone = compact_zone
+    reclaim: Callable[[], int] = reclaim_nothing
+    """Frees some pages if it can, and returns how many."""
     counters: Counters = field(default_factory=Counters)
     record: np.void = field(init=False)
 
@@ -148,8 +160,9 @@ class Allocator:
         )
 
     def _direct_reclaim(self, order: int, gfp: Gfp) -> int:
-        """Reclaim nothing, then drain all per-CPU lists and look again."""
+        """Reclaim, look, then drain all per-CPU lists and look again."""
         self.counters.allocstall += 1
+        self.reclaim()
         pfn = self._from_free_lists(order, gfp, "min")
         if pfn == NO_PAGE:
             for zone in self.zones:
@@ -208,7 +221,7 @@ class Allocator:
             self.rules.capture_movable and gfp.migratetype == MIGRATE_MOVABLE
         )
         record["captured_page"] = NO_PAGE
-        result = int(compact_zone(self.pages, record, self.record, cc))
+        result = int(self.compact(self.pages, record, self.record, cc))
         captured = int(record["captured_page"])
         record["capture_order"] = record["captured_page"] = NO_PAGE
         zone.done.add(cc)
@@ -244,7 +257,7 @@ class Allocator:
         cc["order"] = cc["search_order"] = order
         cc["mode"] = MIGRATE_SYNC_LIGHT
         cc["migratetype"] = gfp.migratetype
-        result = int(compact_zone(self.pages, record, self.record, cc))
+        result = int(self.compact(self.pages, record, self.record, cc))
         zone.done.add(cc)
         if result == COMPACT_SUCCESS:
             compaction_defer_reset(record, order, alloc_success=False)
