@@ -19,6 +19,11 @@ class DoctorCommand:
     """
 
     name = "doctor"
+    examples = """\
+examples:
+  sudo movable doctor                     everything that a capture could hold here
+  movable doctor                          what is there for an ordinary user
+  movable doctor --json                   for a script, with the exit code above"""
 
     def add_arguments(self, parser: argparse.ArgumentParser) -> None:
         """Declare no arguments but the common ones."""

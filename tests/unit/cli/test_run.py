@@ -66,6 +66,7 @@ def test_every_command_is_where_the_table_says_and_has_help(name: str) -> None:
     assert command.name == name
     assert len(command.__doc__.strip().splitlines()[0]) > 20
     assert "--json" in text
+    assert text.partition("examples:")[2].count(f"movable {name}") >= 3
 
 
 def test_the_overview_names_every_command(capsys: pytest.CaptureFixture[str]) -> None:
