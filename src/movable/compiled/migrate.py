@@ -269,7 +269,7 @@ def migrate_batch(pages: Pages, zone: np.void, rules: np.void, cc: np.void) -> i
     result = drawn.result
     if move_drawn(pages, zone, rules, cc, int64(0), int64(drawn.nr_drawn)) and result == 0:
         result = 1
-    if drawn.nr_pieces > 0:
+    if drawn.nr_pieces > 0 and result >= 0:  # Out of memory ends it: pieces go back, untried.
         migrate_pieces(pages, zone, rules, cc, int64(drawn.nr_pieces))
     return result
 

@@ -157,8 +157,10 @@ def isolate_migratepages_block(
             if nr_listed >= COMPACT_CLUSTER_MAX and not cc["finish_pageblock"]:
                 break
             continue
-        # Free blocks and compound pages are stepped over whole, unless they are gigantic.
-        if order > MAX_PAGE_ORDER:
+        # Free blocks and compound pages are stepped over whole, unless they are gigantic.  Those
+        # below the goal are walked page by page, which only shows where the first one ends it.
+        is_walked = role != ROLE_FREE and role != HUGETLB and takes_folio(rules, cc, order)
+        if order > MAX_PAGE_ORDER or (fail_fast and is_walked):
             nr_pages = 1
         nr_scanned += nr_pages if rules["count_jumps"] else 1
         pfn += nr_pages

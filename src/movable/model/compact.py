@@ -238,7 +238,7 @@ class DriverZone:
                 stayed |= self._migrate_drivers(srcs[start:end], dsts[start:end], left)
             else:
                 stayed |= bool(move_drawn(pages, zone, rules, cc, start, end))
-        if drawn.nr_pieces > 0:
+        if drawn.nr_pieces > 0 and result >= 0:
             migrate_pieces(pages, zone, rules, cc, drawn.nr_pieces)
         return 1 if stayed and result == 0 else result
 
