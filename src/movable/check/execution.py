@@ -181,7 +181,7 @@ class Execution:
 
     def finish(self) -> None:
         """Judge a run that went as far as it could: deadlock, and the rules about the end."""
-        if self.finding is None and (waiting := self._waiting()):
+        if any(self.pending) and self.finding is None and (waiting := self._waiting()):
             self.finding = self._stuck(waiting)
         if self.finding is None:
             self.env.plain = None

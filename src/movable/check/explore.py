@@ -85,8 +85,13 @@ def _explore(
 def one_run(execution: Execution, trace: Trace, scheduler: Scheduler) -> None:
     """Run to the end, the first violation, or where the scheduler stops."""
     choose, step, push = scheduler.choose, execution.step, trace.push
+    events, pending = trace.events, execution.pending
     while execution.finding is None:
-        enabled = execution.enabled()
+        enabled, bit = 0, 1
+        for announced in pending:
+            if announced is not None and (announced.ready is None or announced.ready()):
+                enabled |= bit
+            bit <<= 1
         if not enabled:
             execution.finish()
             return
@@ -101,7 +106,7 @@ def one_run(execution: Execution, trace: Trace, scheduler: Scheduler) -> None:
             other = execution.tasks[trace.events[race.first].thread]
             text = f"{name} is accessed by {other} and {execution.tasks[thread]} without order"
             execution.found(Finding("DR1", text, "", execution.tasks[thread].name))
-        if len(trace.events) > MAX_STEPS:
+        if len(events) > MAX_STEPS:
             text = f"a run has more than {MAX_STEPS} steps: some thread tries for ever"
             execution.found(Finding("E4", text, "", execution.tasks[thread].name))
 

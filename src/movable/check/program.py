@@ -32,8 +32,6 @@ LETTERS: Final = {
     "T": "teardown",
     "S": "shrink",
 }
-NR_POOL_PAGES: Final = 6
-"""Free pages each thread can take in one run, its own, so that allocating orders nothing."""
 
 MAX_ENDS: Final = 20_000
 """End states to remember."""
@@ -54,14 +52,17 @@ class CheckEnv(Env):
         self.seen: set[str] = set()
         """What happened to pages, over all runs."""
 
-    def add_pool(self) -> None:
-        """Give the next thread free pages of its own."""
-        pages = [Page(self, len(self.pages) + number) for number in range(NR_POOL_PAGES)]
+    def add_pool(self, nr_pages: int) -> None:
+        """Give the next thread free pages of its own, so that allocating orders nothing."""
+        pages = [Page(self, len(self.pages) + number) for number in range(nr_pages)]
         self.pages += pages
         self.pools.append((self.new(0, f"pool {len(self.pools)}"), pages))
 
     def new_page(self, gfp: str) -> Page | None:
-        """Take the next page of the calling thread's pool."""
+        """Take the next page of the calling thread's pool; the set-up makes what it needs."""
+        if self.task.index == 0:
+            self.pages.append(Page(self, len(self.pages)))
+            return self.pages[-1]
         location, pages = self.pools[self.task.index]
         position: int = self.heap[location]
         if position == len(pages):
@@ -93,7 +94,7 @@ class Program:
         self.letters = scenario.replace(",", "")
         self.nr_faults = nr_faults
         self.env = CheckEnv(era, nr_faults)
-        self.env.add_pool()
+        self.env.add_pool(0)
         self.env.task = Task(0, "setup")
         self.driver = factory(self.env)
         self.core: Any = getattr(self.driver, "core", movable_ops)
@@ -119,8 +120,10 @@ class Program:
             self._add(f"{letter}{index}", self._thread(letter, index))
         for work in self.env.works:
             self._add(f"W:{work}", work.worker)
+        # Each page in each pass, and one for the driver's own paths to keep, one to drop.
+        nr_pages = self.env.max_passes * len(self.movable) + 2
         for _ in self.tasks:
-            self.env.add_pool()
+            self.env.add_pool(nr_pages)
         self.invariants = invariants(self.driver)
         self.begin: Step[None] = Step("begin", "thread", (), lambda: None)
         """What each of the driver's threads awaits first: nothing of it happens before the run."""

@@ -16,7 +16,7 @@ Threads that wait with a condition race with every access of what they wait for.
 from collections import defaultdict
 from typing import Final, NamedTuple
 
-from movable.driver.steps import ACQUIRE, ADD, RELEASE, WRITE, Accesses
+from movable.driver.steps import ACQUIRE, ADD, RELEASE, Accesses
 
 RACING: Final = 0
 FORCED: Final = 1
@@ -96,14 +96,18 @@ class Trace:
         is_blocking: bool,
     ) -> PlainRace | None:
         """Add an event, and return a data race that it completes, None if there is none."""
-        events = self.events
+        events, clocks, history = self.events, self._clocks[thread], self._history
         number = len(events)
-        clock, self.races = self._order(thread, accesses, is_blocking)
+        candidates = self._candidates_of(thread, accesses, is_blocking)
+        if candidates:
+            clock, self.races = self._order(clocks[-1], candidates)
+        else:
+            clock = clocks[-1].copy()
         clock[thread] = number + 1
-        history = self._history
+        entry = number, thread
         for location, kind in accesses:
-            history[location].append((number, thread, kind))
-        self._clocks[thread].append(clock)
+            history[location].append((*entry, kind))
+        clocks.append(clock)
         found: PlainRace | None = None
         seen: tuple[tuple[int, bool], ...] = ()
         if plain:
@@ -117,7 +121,8 @@ class Trace:
         self, thread: int, accesses: Accesses, is_blocking: bool
     ) -> tuple[list[int], list[tuple[int, bool]]]:
         """Return clock and races that a step of `thread` would have, were it next."""
-        return self._order(thread, accesses, is_blocking)
+        candidates = self._candidates_of(thread, accesses, is_blocking)
+        return self._order(self._clocks[thread][-1], candidates)
 
     def clock_of(self, thread: int) -> list[int]:
         """Return the clock of the last event of `thread`."""
@@ -127,29 +132,33 @@ class Trace:
         """Return the clock of the last event but one of `thread`."""
         return self._clocks[thread][-2]
 
-    def _order(
-        self, thread: int, accesses: Accesses, is_blocking: bool
-    ) -> tuple[list[int], list[tuple[int, bool]]]:
-        """Join what happens before a step, and collect its races."""
-        before = self._clocks[thread][-1]
+    def _candidates_of(self, thread: int, accesses: Accesses, is_blocking: bool) -> list[Candidate]:
+        """Collect the events that a step conflicts with, but those that its own come after."""
         candidates: list[Candidate] = []
         history = self._history
         for location, kind in accesses:
             entries = history[location]
             if not entries:
                 continue
-            last = entries[-1]
-            if last[1] == thread and last[2] == WRITE and not is_blocking:
-                continue  # Its own, and everything earlier comes before that.
+            _, last, last_kind = entries[-1]
+            if last == thread and (last_kind > ADD or last_kind == kind) and not is_blocking:
+                continue  # Its own, and what this conflicts with comes before that.
             if kind == ACQUIRE:
                 _lock_candidates(entries, candidates)
             elif is_blocking:
                 _waiter_candidates(entries, kind, candidates)
+            elif last_kind > ADD:
+                if last != thread:
+                    candidates.append((entries[-1][0], last, RACING))
             else:
                 _candidates(entries, kind, candidates)
+        return candidates
+
+    def _order(
+        self, before: list[int], candidates: list[Candidate]
+    ) -> tuple[list[int], list[tuple[int, bool]]]:
+        """Join what happens before a step, and tell which of it races."""
         clock = before.copy()
-        if not candidates:
-            return clock, []
         if len(candidates) > 1:
             candidates.sort(reverse=True)
         races = []

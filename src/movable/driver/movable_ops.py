@@ -110,11 +110,10 @@ async def putback_movable_page(page: Page) -> None:
     if not page.env.compaction:
         return
     await page.lock()
-    if await page_movable(page):
-        await call_putback(await page.owner(), page)
-        await page.clear_isolated("putback")
-    else:
-        await page.clear_isolated("released")
+    owner = await page.owner()
+    if owner is not None:
+        await call_putback(owner, page)
+    await page.clear_isolated("putback" if owner is not None else "released")
     await page.unlock()
     await page.put()
 
@@ -241,10 +240,11 @@ async def move_to_new_page(dst: Page, src: Page, mode: MigrateMode) -> int:
 
     Source: move_to_new_page(), mm/migrate.c, 4.8; move_to_new_folio() since 5.18.
     """
-    if not await page_movable(src):
+    owner = await src.owner()
+    if owner is None:
         await src.clear_isolated("released")
         return 0
-    result = await call_migrate(await src.owner(), dst, src, mode)
+    result = await call_migrate(owner, dst, src, mode)
     if result == 0:
         await src.set_migrated()
     return result
@@ -255,7 +255,7 @@ async def move_to_new_page(dst: Page, src: Page, mode: MigrateMode) -> int:
 
 async def call_isolate(owner: Any, page: Page, mode: IsolateMode) -> bool:  # noqa: ANN401
     """Call `isolate_page`."""
-    await _enter(page, owner, "isolate_page")
+    _enter(page, owner, "isolate_page")
     agreed = await owner.isolate_page(page, mode)
     _leave(page, "isolate_page")
     if not isinstance(agreed, bool):
@@ -268,7 +268,7 @@ async def call_isolate(owner: Any, page: Page, mode: IsolateMode) -> bool:  # no
 
 async def call_migrate(owner: Any, dst: Page, src: Page, mode: MigrateMode) -> int:  # noqa: ANN401
     """Call `migrate_page`."""
-    await _enter(src, owner, "migrate_page", dst)
+    _enter(src, owner, "migrate_page", dst)
     result = await owner.migrate_page(dst, src, mode)
     _leave(src, "migrate_page")
     if type(result) is not int or not -4095 <= result <= 0:
@@ -289,13 +289,14 @@ async def call_migrate(owner: Any, dst: Page, src: Page, mode: MigrateMode) -> i
 
 async def call_putback(owner: Any, page: Page) -> None:  # noqa: ANN401
     """Call `putback_page`."""
-    await _enter(page, owner, "putback_page")
+    _enter(page, owner, "putback_page")
+    await page.lend_link()
     await owner.putback_page(page)
     _leave(page, "putback_page")
 
 
-async def _enter(page: Page, owner: object, callback: Callback, *others: Page) -> None:
-    await page.enter(owner, callback, others)
+def _enter(page: Page, owner: object, callback: Callback, *others: Page) -> None:
+    page.enter(owner, callback, others)
     task = page.env.task
     task.arguments = (*others, page)
     task.entered_with = list(task.held)

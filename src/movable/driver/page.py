@@ -98,10 +98,9 @@ _LAST_PUT: Final = at(
 _TRYLOCK: Final = at((LOCK, TRIED), (LIFE, READ))
 
 
-def _announced(page: "Page", *args: Any) -> Accesses:  # noqa: ANN401
-    """What the entry to a callback looks at: marks of the page, life of the driver."""
-    kind = WRITE if args[1] == "putback_page" else READ
-    return ((page.at + MARK, READ), (page.at + ISOLATED, kind), (page.env.alive_at, READ))
+def _marked(page: "Page") -> Accesses:
+    """What asking for a page's callbacks looks at: its mark, and whether the driver lives."""
+    return ((page.at + MARK, READ), (page.env.alive_at, READ))
 
 
 class Page:
@@ -268,10 +267,13 @@ class Page:
             return _heap(self, OPS) is not None
         return bool(_heap(self, MARK) != UNMARKED)
 
-    @operation(at((MARK, READ)))
+    @operation(_marked)
     def owner(self) -> Any:  # noqa: ANN401
         """Return whose callbacks the page has, None if its owner released it; under the lock."""
-        return self.current_owner
+        owner = self.current_owner
+        if self.is_owned and not self.env.is_alive(owner):
+            raise self._fail("M7", f"looks for callbacks of {self}, whose driver was torn down")
+        return owner
 
     @operation(at((MARK, WRITE), (LIFE, READ)))
     def _set_mark(self, owner: Any) -> None:  # noqa: ANN401
@@ -433,33 +435,31 @@ class Page:
 
     # -- rules --------------------------------------------------------------------------------
 
-    def enter(
-        self, owner: object, callback: Callback, others: tuple["Page", ...] = ()
-    ) -> Act[None]:
-        """Begin a callback of `owner`: asserts what compaction owes and the driver relies on."""
-        env = self.env
-        if env.mode != VOID:
-            for page in (self, *others):
-                if _heap(page, LOCK) is not env.task:
-                    raise self._fail("L2", f"calls {callback} without the lock of {page}")
-        return self._enter(owner, callback)
+    def enter(self, owner: object, callback: Callback, others: tuple["Page", ...] = ()) -> None:
+        """Assert what compaction owes when it calls, and the driver relies on.
 
-    @operation(_announced)
-    def _enter(self, owner: object, callback: Callback) -> None:
+        The page lock is asserted first; with it held, mark and isolation stay as they are, so that
+        looking at them is no step.
+        """
         env = self.env
+        if env.mode == VOID:
+            return
+        for page in (self, *others):
+            if _heap(page, LOCK) is not env.task:
+                raise self._fail("L2", f"calls {callback} without the lock of {page}")
         if owner is FOREIGN:
             raise self._fail("M5", f"takes {self} for a driver's page: it is a slab page")
-        # Where the mark is sticky, callbacks are part of the kernel and refuse released pages.
-        if not env.is_alive(owner) and (self.is_owned or not env.era.mark_is_sticky):
-            raise self._fail("M7", f"calls {callback} for {self} of a driver that was torn down")
         if self.current_owner is not owner:
             raise self._fail("M2", f"calls {callback} for {self}, which is not movable by it")
         wanted = callback != "isolate_page"
         if self.is_isolated != wanted and (wanted or env.era.has_isolated_mark):
             rule, state = ("S3", "not isolated") if wanted else ("S1", "isolated already")
             raise self._fail(rule, f"calls {callback} for {self}, which is {state}")
-        if callback == "putback_page":  # From here on page->lru is the driver's again.
-            env.heap[self.at + ISOLATED] = "returned"
+
+    @operation(at((ISOLATED, WRITE)))
+    def lend_link(self) -> None:
+        """Leave ``page->lru`` to the driver again, for its putback."""
+        self.env.heap[self.at + ISOLATED] = "returned"
 
     def _must_live(self, what: str) -> None:
         if _heap(self, LIFE) == "freed":

@@ -13,7 +13,7 @@ both are `ADD` (two references taken, in either order).  A step that turned out 
 failed trylock for one, counts as the weaker access.
 """
 
-from collections.abc import Awaitable, Callable, Generator
+from collections.abc import Awaitable, Callable, Generator, Iterator
 from functools import partial
 from typing import Any, Concatenate, Final, Generic, ParamSpec, Protocol, TypeVar, cast
 
@@ -89,6 +89,29 @@ class Done(Generic[T]):
 
     def __next__(self) -> "Step[T]":
         raise StopIteration(self.value)
+
+
+class _Nothing:
+    """A primitive that has happened and gives nothing: most do."""
+
+    __slots__ = ()
+
+    def __await__(self) -> Iterator[Any]:
+        return iter(())
+
+
+_NOTHING: Final = _Nothing()
+_TRUE: Final = Done(True)
+_FALSE: Final = Done(False)
+
+
+def done(value: T) -> "Act[T]":
+    """Return what gives `value` when awaited."""
+    if value is None:
+        return cast("Act[T]", _NOTHING)
+    if value is True:
+        return cast("Act[T]", _TRUE)
+    return cast("Act[T]", _FALSE) if value is False else Done(value)
 
 
 Act = Awaitable[T]
@@ -236,16 +259,22 @@ def operation(
                 return Done(cast("T", None))
             if ready is not None and not ready(owner, *args):
                 _settle(owner, verb, partial(ready, owner, *args))
-            return Done(body(owner, *args))
+            return done(body(owner, *args))
 
         def call(owner: Any, *args: Any) -> Act[T]:  # noqa: ANN401
-            if owner.state.mode:
+            mode = owner.state.mode
+            if mode == ALONE and ready is None:
+                return done(body(owner, *args))
+            if mode:
                 return at_once(owner, args)
             step: Act[T] | None = owner.steps.get((verb, args))
             return make(owner, args) if step is None else step
 
         def call_bare(owner: Any) -> Act[T]:  # noqa: ANN401
-            if owner.state.mode:
+            mode = owner.state.mode
+            if mode == ALONE and ready is None:
+                return done(body(owner))
+            if mode:
                 return at_once(owner, ())
             step: Act[T] | None = owner.steps.get(verb)
             return make(owner, ()) if step is None else step

@@ -18,10 +18,12 @@ from movable.check.trace import Trace, conflict
 class _Node:
     """One point of the current schedule."""
 
-    __slots__ = ("backtrack", "enabled", "nr_options", "option", "sleep", "thread")
+    __slots__ = ("backtrack", "code", "enabled", "nr_options", "option", "sleep", "thread")
 
     def __init__(self, enabled: int, sleep: int, thread: int) -> None:
-        self.enabled, self.sleep, self.thread = enabled, sleep, thread
+        self.enabled = enabled
+        self.sleep = sleep
+        self.thread = self.code = thread
         self.backtrack = 1 << thread
         self.option = 0
         self.nr_options = 1
@@ -38,7 +40,6 @@ class DporScheduler:
         self._has_begun = False
         self._execution: Execution | None = None
         self._trace: Trace | None = None
-        self._nr_integrated = 0
         self.nr_blocked = 0
         """Runs that a sleep set cut short."""
 
@@ -53,37 +54,37 @@ class DporScheduler:
             if not nodes:
                 return None
         self._has_begun = True
-        self._nr_integrated = len(nodes) - 1 if nodes else 0
-        return [node.option << THREAD_BITS | node.thread for node in nodes[:-1]]
+        return [node.code for node in nodes[:-1]]
 
     def choose(self, execution: Execution, trace: Trace, enabled: int) -> int:
         """Go on as noted, or with the same thread as before if that is of use."""
-        self._execution, self._trace = execution, trace
-        depth = len(trace.events)
-        if depth > self._nr_integrated:
+        nodes, depth = self._nodes, len(trace.events)
+        if trace.races:
             self._integrate(trace)
-        if depth < len(self._nodes):
-            node = self._nodes[depth]
+        if depth < len(nodes):  # Where `begin` went back to, or the very first.
+            self._execution, self._trace = execution, trace
+            node = nodes[depth]
         else:
-            node_or_none = self._extend(execution, depth, enabled)
-            if node_or_none is None:
-                self.nr_blocked += 1
-                return STOP
-            node = node_or_none
-        node.nr_options = execution.nr_options(node.thread)
-        return node.option << THREAD_BITS | node.thread
-
-    def _extend(self, execution: Execution, depth: int, enabled: int) -> _Node | None:
-        last = self._nodes[depth - 1] if depth else None
-        sleep = self._still_asleep(execution, last) if last is not None and last.sleep else 0
-        awake = enabled & ~sleep
-        if not awake:
-            return None
-        goes_on = last is not None and awake >> last.thread & 1
-        thread = last.thread if last is not None and goes_on else first_of(awake)
-        node = _Node(enabled, sleep, thread)
-        self._nodes.append(node)
-        return node
+            awake, sleep, last = enabled, 0, None
+            if depth:
+                last = nodes[depth - 1]
+                if last.sleep:
+                    sleep = self._still_asleep(execution, last)
+                    awake &= ~sleep
+                    if not awake:
+                        self.nr_blocked += 1
+                        return STOP
+            else:
+                self._execution, self._trace = execution, trace
+            goes_on = last is not None and awake >> last.thread & 1
+            thread = last.thread if last is not None and goes_on else first_of(awake)
+            node = _Node(enabled, sleep, thread)
+            nodes.append(node)
+        step = execution.pending[node.thread]
+        if step is not None and step.nr_options > 1:
+            node.nr_options = execution.nr_options(node.thread)
+            node.code = node.option << THREAD_BITS | node.thread
+        return node.code
 
     def _still_asleep(self, execution: Execution, last: _Node) -> int:
         """Return the threads asleep at `last` that its step did not disturb."""
@@ -101,12 +102,14 @@ class DporScheduler:
         """Make `node` try the next thing; return whether there is one."""
         node.option += 1
         if node.option < node.nr_options:
+            node.code = node.option << THREAD_BITS | node.thread
             return True
         node.sleep |= 1 << node.thread
         wanted = node.backtrack & ~node.sleep
         if not wanted:
             return False
-        node.thread, node.option = first_of(wanted), 0
+        node.thread = node.code = first_of(wanted)
+        node.option, node.nr_options = 0, 1
         return True
 
     def _end_run(self) -> None:
@@ -114,7 +117,7 @@ class DporScheduler:
         execution, trace = self._execution, self._trace
         assert execution is not None
         assert trace is not None
-        if len(trace.events) > self._nr_integrated:
+        if trace.races:
             self._integrate(trace)
         for thread, step in enumerate(execution.pending):
             if step is not None:
@@ -126,13 +129,12 @@ class DporScheduler:
 
     def _integrate(self, trace: Trace) -> None:
         """Note the races of the last event."""
-        self._nr_integrated = len(trace.events)
-        if trace.races:
-            event = trace.events[-1]
-            thread, end = event.thread, len(trace.events) - 1
-            for number, is_forced in trace.races:
-                past = trace.clock_before(thread) if is_forced else event.clock
-                self._reverse(trace, number, thread, past, end)
+        event = trace.events[-1]
+        thread, end = event.thread, len(trace.events) - 1
+        for number, is_forced in trace.races:
+            past = trace.clock_before(thread) if is_forced else event.clock
+            self._reverse(trace, number, thread, past, end)
+        trace.races = []
 
     def _reverse(
         self, trace: Trace, number: int, thread: int, past: list[int], end: int | None = None

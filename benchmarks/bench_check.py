@@ -1,0 +1,103 @@
+"""How many schedules a second the checker tries, and how long the seed's scenarios and bugs take.
+
+Seconds of one CPU, the best of several rounds: other programs' use of the machine does not count.
+"""
+
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import get_context
+
+import pytest
+from pytest_benchmark.fixture import BenchmarkFixture
+
+from movable.check.corpus import try_all
+from movable.check.explore import Exploration, Limits, explore
+from movable.check.program import Program
+from movable.check.schedulers.dpor import DporScheduler
+from movable.driver import Driver, Env, era_of
+from movable.driver.examples.balloon import Balloon
+from movable.driver.examples.known_bugs.shelf import Shelf
+
+MAX_SCHEDULES = 20_000
+
+
+def exhaust(driver: Callable[[Env], Driver], letters: str, era: str) -> Exploration:
+    return explore(Program(driver, letters, era=era_of(era)), DporScheduler(), Limits(MAX_SCHEDULES))
+
+
+@pytest.mark.parametrize("letters", ["BBD", "CCD"])
+def bench_balloon_of_2015(benchmark: BenchmarkFixture, letters: str) -> None:
+    """Seed protocol: two compactions and a driver that frees."""
+    result = benchmark.pedantic(exhaust, (Balloon, letters, "2015"), rounds=5)
+
+    assert result.is_complete
+    assert result.nr_schedules <= 1_000 or letters == "CCD"
+    benchmark.extra_info["nr_schedules"] = result.nr_schedules
+
+
+@pytest.mark.parametrize("letters", ["BBF", "CCF", "CCT"])
+def bench_shelf(benchmark: BenchmarkFixture, letters: str) -> None:
+    """A driver with handles, whose free waits for migrations."""
+    result = benchmark.pedantic(exhaust, (Shelf, letters, "6.0"), rounds=3)
+
+    assert result.finding is None
+    benchmark.extra_info["nr_schedules"] = result.nr_schedules
+
+
+def bench_two_processes(benchmark: BenchmarkFixture) -> None:
+    """The same scenario in two processes at once."""
+
+    def both() -> list[int]:
+        with ProcessPoolExecutor(2, mp_context=get_context("fork")) as pool:
+            jobs = [pool.submit(exhaust, Shelf, "CCF", "6.0") for _ in range(2)]
+            return [job.result().nr_schedules for job in jobs]
+
+    counts = benchmark.pedantic(both, rounds=3)
+
+    assert counts[0] == counts[1]
+    benchmark.extra_info["nr_schedules"] = sum(counts)
+
+
+def bench_corpus(benchmark: BenchmarkFixture) -> None:
+    """Every bug of history and its fix."""
+    results = benchmark.pedantic(try_all, rounds=1)
+
+    assert all(result.found and result.fixed_proved for result in results)
+    benchmark.extra_info["slowest_ms"] = max(result.seconds for result in results) * 1e3
+    benchmark.extra_info["most_schedules"] = max(result.nr_schedules for result in results)
+
+
+def bench_start_to_first_verdict(benchmark: BenchmarkFixture) -> None:
+    """Interpreter start included."""
+    program = (
+        "from movable.check import Scenario, check\n"
+        "from movable.driver.examples.balloon import Balloon\n"
+        "assert check(Balloon, Scenario('BB')).kind == 'proved'\n"
+    )
+    benchmark.pedantic(lambda: subprocess.run([sys.executable, "-c", program], check=True), rounds=5)
+
+
+def report() -> None:
+    """Print the rates, in schedules a second of one CPU."""
+    for driver, letters, era in (
+        (Balloon, "BBD", "2015"),
+        (Balloon, "CCD", "2015"),
+        (Balloon, "BBD", "6.0"),
+        (Shelf, "BBF", "6.0"),
+        (Shelf, "CCF", "6.0"),
+    ):
+        best, nr_schedules = float("inf"), 0
+        for _ in range(7):
+            started = time.process_time()
+            nr_schedules = exhaust(driver, letters, era).nr_schedules
+            best = min(best, time.process_time() - started)
+        rate = nr_schedules / best
+        name = f"{driver.__name__} {letters} {era}"
+        print(f"{name:20} {nr_schedules:7} schedules  {best:.3f} s  {rate:,.0f}/s")
+
+
+if __name__ == "__main__":
+    report()
