@@ -14,7 +14,7 @@ def obtainable(nr_free: Sequence[int], order: int) -> int:
 
 def pages_of(nr_free: Sequence[int]) -> int:
     """Return the pages in all free blocks."""
-    return sum(nr_blocks * 2**order for order, nr_blocks in enumerate(nr_free))
+    return sum(nr_blocks * (1 << order) for order, nr_blocks in enumerate(nr_free))
 
 
 def fragmentation(nr_free: Sequence[int], order: int) -> int:
@@ -23,7 +23,7 @@ def fragmentation(nr_free: Sequence[int], order: int) -> int:
         return 0
     if obtainable(nr_free, order) > 0:
         return -1000
-    requested = pages_of(nr_free) * 1000 // 2**order
+    requested = pages_of(nr_free) * 1000 // (1 << order)
     return 1000 - (1000 + requested) // sum(nr_free)
 
 
@@ -32,7 +32,7 @@ def unusable(nr_free: Sequence[int], order: int) -> int:
     pages = pages_of(nr_free)
     if pages == 0:
         return 1000
-    return (pages - obtainable(nr_free, order) * 2**order) * 1000 // pages
+    return (pages - obtainable(nr_free, order) * (1 << order)) * 1000 // pages
 
 
 def score(nr_free: Sequence[int]) -> int:
