@@ -25,7 +25,9 @@ MAX_SCHEDULES = 20_000
 
 
 def exhaust(driver: Callable[[Env], Driver], letters: str, era: str) -> Exploration:
-    return explore(Program(driver, letters, era=era_of(era)), DporScheduler(), Limits(MAX_SCHEDULES))
+    return explore(
+        Program(driver, letters, era=era_of(era)), DporScheduler(), Limits(MAX_SCHEDULES)
+    )
 
 
 @pytest.mark.parametrize("letters", ["BBD", "CCD"])
@@ -77,7 +79,9 @@ def bench_start_to_first_verdict(benchmark: BenchmarkFixture) -> None:
         "from movable.driver.examples.balloon import Balloon\n"
         "assert check(Balloon, Scenario('BB')).kind == 'proved'\n"
     )
-    benchmark.pedantic(lambda: subprocess.run([sys.executable, "-c", program], check=True), rounds=5)
+    benchmark.pedantic(
+        lambda: subprocess.run([sys.executable, "-c", program], check=True), rounds=5
+    )
 
 
 def report() -> None:

@@ -1,0 +1,110 @@
+"""A pytest plugin: each scenario of a class decorated with `scenario` is one test.
+
+A schedule that failed is kept in pytest's cache and repeated first the next time.
+"""
+
+import inspect
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from movable.check.replay import replay_token
+from movable.check.schedule import checksum, from_token
+from movable.check.strategy import Scenario, check, make_program
+from movable.check.testing import ATTRIBUTE
+from movable.check.timeline import record, timeline_text
+from movable.check.verdict import Violation
+from movable.driver.protocol import Driver
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Declare the options."""
+    group = parser.getgroup("movable", "drivers under every interleaving")
+    group.addoption("--movable-budget", type=float, default=30.0, help="seconds for a scenario")
+    group.addoption("--movable-strategy", default="auto", help="as movable check --strategy")
+    group.addoption("--movable-replay", default=None, help="repeat this token in every scenario")
+
+
+def pytest_pycollect_makeitem(
+    collector: pytest.Module | pytest.Class, name: str, obj: object
+) -> "DriverCollector | None":
+    """Collect decorated classes of this module."""
+    if inspect.isclass(obj) and issubclass(obj, Driver) and ATTRIBUTE in vars(obj):
+        node: DriverCollector = DriverCollector.from_parent(collector, name=name)
+        node.driver = obj
+        return node
+    return None
+
+
+class DriverCollector(pytest.Collector):
+    """The scenarios of one class."""
+
+    driver: type[Driver]
+
+    def collect(self) -> Iterator["ScenarioItem"]:
+        """Yield one test for each scenario."""
+        for one in getattr(self.driver, ATTRIBUTE):
+            item: ScenarioItem = ScenarioItem.from_parent(self, name=one.name.replace(" ", "-"))
+            item.driver, item.scenario = self.driver, one
+            yield item
+
+
+class RaceFound(Exception):
+    """A scenario is violated."""
+
+    def __init__(self, violation: Violation, schedule: str) -> None:
+        super().__init__(f"{violation.rule}: {violation.text}")
+        self.violation, self.schedule = violation, schedule
+
+
+class ScenarioItem(pytest.Item):
+    """One scenario of one driver."""
+
+    driver: type[Driver]
+    scenario: Scenario
+
+    def runtest(self) -> None:
+        """Repeat what failed the last time, then check the scenario."""
+        source = checksum(Path(inspect.getfile(self.driver)).read_bytes())
+        key = f"movable/{self.nodeid.replace('/', '_')}"
+        cache: Any = self.config.cache
+        token = self.config.getoption("--movable-replay") or cache.get(key, None)
+        if token is not None:
+            self._replay(token, source)
+        verdict = check(
+            self.driver,
+            self.scenario,
+            strategy=self.config.getoption("--movable-strategy"),
+            seconds=self.config.getoption("--movable-budget"),
+            source=source,
+        )
+        cache.set(key, verdict.violation.token if verdict.violation is not None else None)
+        if verdict.violation is not None:
+            raise RaceFound(verdict.violation, self._schedule(verdict.violation.token))
+        self.add_report_section("call", "movable", verdict.describe())
+
+    def _replay(self, token: str, source: str) -> None:
+        found = replay_token(self.driver, token, source).finding
+        if found is not None:
+            violation = Violation(
+                found.rule, found.text, found.page, found.thread, token, 0, 0, 1, 0.0
+            )
+            raise RaceFound(violation, self._schedule(token))
+
+    def _schedule(self, token: str) -> str:
+        schedule = from_token(token.split("+")[-1])
+        return timeline_text(record(make_program(self.driver, self.scenario), schedule.codes))
+
+    def repr_failure(self, excinfo: pytest.ExceptionInfo[BaseException], style: Any = None) -> str:  # noqa: ANN401
+        """Show the schedule and how to repeat it, not our own frames."""
+        error = excinfo.value
+        if not isinstance(error, RaceFound):
+            return str(error)
+        return f"{error}\n\n{error.schedule}\n\nreplay: --movable-replay {error.violation.token}"
+
+    def reportinfo(self) -> tuple[Path, int, str]:
+        """Return where the driver is."""
+        line = inspect.getsourcelines(self.driver)[1]
+        return self.path, line, f"{self.driver.__name__} {self.scenario.name}"
