@@ -7,6 +7,7 @@ from numpy.typing import NDArray
 
 from movable.frames.frames import Frames, ZoneReconciliation
 from movable.frames.kinds import Kinds, kinds_of
+from movable.frames.page_owner import with_told_types
 from movable.frames.pageblocks import Confidence, Pageblocks, infer_pageblock_types
 from movable.frames.pcp import balloon_moves, find_pcp_pages, find_zsmalloc_pages
 from movable.frames.truth import UNTOLD, Truth, pinned_pfns
@@ -84,6 +85,8 @@ class _Draft:
             self.orders,
             has_hygiene=self.chosen.rules.freelist_hygiene,
         )
+        self.pageblocks, doubts = with_told_types(self.pageblocks, self.snapshot)
+        self.doubts += doubts
         zsmalloc = find_zsmalloc_pages(self.snapshot, self.kinds, self.pageblocks)
         self.kinds[zsmalloc.pfns] = PageKind.ZSMALLOC
         pcp = find_pcp_pages(self.snapshot, self.kinds, self.pageblocks)

@@ -68,14 +68,15 @@ class Owners:
     def codes(self, start_pfn: int, end_pfn: int) -> NDArray[np.uint16]:
         """Return the owner's code of each page from `start_pfn` to before `end_pfn`: uint16."""
         states = self._frames.kinds[start_pfn:end_pfn]
-        codes = _BY_STATE[0][states]
+        codes: NDArray[np.uint16] = _BY_STATE[0][states]
         is_movable = _in_movable_pageblock(self._frames, start_pfn, end_pfn)
         codes[is_movable] = _BY_STATE[1][states[is_movable]]
         if self._told is None or self._by_told is None:
             return codes
         told = self._told[start_pfn:end_pfn]
         known = self._by_told[told, _ROW_OF_STATE[states]]
-        return np.where(known == NOBODY, codes, known)
+        joined: NDArray[np.uint16] = np.where(known == NOBODY, codes, known)
+        return joined
 
     def pfns_of(self, names: Iterable[str]) -> NDArray[np.int64]:
         """Return the PFNs that owners of those names hold, ascending.

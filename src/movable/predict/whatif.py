@@ -185,7 +185,8 @@ def scattered(
     allocation = np.cumsum(~is_tail) - 1
     nr_allocations = int(allocation[-1]) + 1 if len(pfns) else 0
     ranks = np.random.default_rng(seed=1).permutation(max(nr_allocations, 1))[allocation]
-    return pfns[ranks < round(fraction * nr_allocations)]
+    chosen: NDArray[np.int64] = pfns[ranks < round(fraction * nr_allocations)]
+    return chosen
 
 
 def clustered(pfns: NDArray[np.int64], fraction: float) -> NDArray[np.int64]:
