@@ -4,6 +4,7 @@ import gzip
 import io
 import re
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -71,14 +72,15 @@ def test_a_dump_says_what_a_plain_reading_says(scenario: str) -> None:
 
 @pytest.mark.parametrize("scenario", DUMPS)
 def test_the_text_and_the_columns_of_a_recording_agree(scenario: str) -> None:
-    columns = page_owner_of(recorded(scenario).snapshot)
+    snapshot = recorded(scenario).snapshot
+    columns = page_owner_of(snapshot)
 
-XX
+    text = read_page_owner(GOLDEN / f"{scenario}.page_owner.gz", nr_pfns=snapshot.nr_pfns)
 
     assert columns is not None
     assert columns.nr_records == text.nr_records
-    names = [np.array(found.told.names)[found.told.codes] for found in (columns, text)]
-    assert np.array_equal(*names)
+    one, other = (np.array(found.told.names)[found.told.codes] for found in (columns, text))
+    assert np.array_equal(one, other)
     assert np.array_equal(columns.types, text.types)
 
 
@@ -209,8 +211,6 @@ def test_slab_means_the_slabs_of_all_owners() -> None:
 def test_damaged_text_in_a_snapshot_costs_its_knowledge_only() -> None:
     frames = recorded("own-slab-512m")
     texts = {**frames.snapshot.texts, "page_owner": b"rubbish\n\n"}
-    from dataclasses import replace
-
     before = Pageblocks(frames.pageblocks.types, frames.pageblocks.confidence)
     after, doubts = with_told_types(before, replace(frames.snapshot, texts=texts))
 
