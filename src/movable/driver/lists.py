@@ -158,7 +158,8 @@ class PageList(Primitive, Generic[E]):
 
     def _set(self, entry: Any, **changed: Any) -> None:  # noqa: ANN401
         heap = self.state.heap
-        heap[entry.link] = heap[entry.link]._replace(**changed)
+        on, before, after = heap[entry.link]
+        heap[entry.link] = Link(on, changed.get("before", before), changed.get("after", after))
 
     def _fault(self, rule: str, text: str, entry: E) -> Exception:
         return self.state.fail(rule, f"{self.state.task} {text}", str(entry))

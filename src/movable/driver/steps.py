@@ -15,7 +15,7 @@ failed trylock for one, counts as the weaker access.
 
 from collections.abc import Awaitable, Callable, Generator, Iterator
 from functools import partial
-from typing import Any, Concatenate, Final, Generic, ParamSpec, Protocol, TypeVar, cast
+from typing import Any, Concatenate, Final, Generic, ParamSpec, Protocol, TypeVar
 
 from movable.driver.contract import ContractViolation
 
@@ -82,7 +82,7 @@ class Done(Generic[T]):
         self.value = value
 
     def __await__(self) -> Generator[Any, Any, T]:
-        return cast("Generator[Any, Any, T]", self)
+        return self  # type: ignore[return-value]
 
     def __iter__(self) -> "Done[T]":
         return self
@@ -105,13 +105,14 @@ _TRUE: Final = Done(True)
 _FALSE: Final = Done(False)
 
 
+_GIVEN: Final[dict[object, Any]] = {None: _NOTHING, True: _TRUE, False: _FALSE}
+
+
 def done(value: T) -> "Act[T]":
     """Return what gives `value` when awaited."""
-    if value is None:
-        return cast("Act[T]", _NOTHING)
-    if value is True:
-        return cast("Act[T]", _TRUE)
-    return cast("Act[T]", _FALSE) if value is False else Done(value)
+    if value is None or value is True or value is False:
+        return _GIVEN[value]  # type: ignore[no-any-return]
+    return Done(value)
 
 
 Act = Awaitable[T]
@@ -256,25 +257,27 @@ def operation(
 
         def at_once(owner: Any, args: tuple[Any, ...]) -> Act[T]:  # noqa: ANN401
             if owner.state.mode == VOID:
-                return Done(cast("T", None))
+                return _NOTHING  # type: ignore[return-value]
             if ready is not None and not ready(owner, *args):
                 _settle(owner, verb, partial(ready, owner, *args))
             return done(body(owner, *args))
 
         def call(owner: Any, *args: Any) -> Act[T]:  # noqa: ANN401
             mode = owner.state.mode
-            if mode == ALONE and ready is None:
-                return done(body(owner, *args))
             if mode:
+                if mode == ALONE and ready is None:
+                    value = body(owner, *args)
+                    return _NOTHING if value is None else done(value)  # type: ignore[return-value]
                 return at_once(owner, args)
             step: Act[T] | None = owner.steps.get((verb, args))
             return make(owner, args) if step is None else step
 
         def call_bare(owner: Any) -> Act[T]:  # noqa: ANN401
             mode = owner.state.mode
-            if mode == ALONE and ready is None:
-                return done(body(owner))
             if mode:
+                if mode == ALONE and ready is None:
+                    value = body(owner)
+                    return _NOTHING if value is None else done(value)  # type: ignore[return-value]
                 return at_once(owner, ())
             step: Act[T] | None = owner.steps.get(verb)
             return make(owner, ()) if step is None else step
