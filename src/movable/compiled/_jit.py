@@ -36,7 +36,7 @@ if "NUMBA_CACHE_DIR" not in os.environ:
 
 def compiled(function: F) -> F:
     """Compile `function`; with NUMBA_DISABLE_JIT=1 it stays plain Python."""
-    return cast(F, numba.njit(cache=True, nogil=True, error_model="numpy")(function))
+    return cast(F, numba.njit(cache=True, nogil=True, error_model="numpy", _nrt=False)(function))
 
 
 def inlined(function: F) -> F:
@@ -44,5 +44,5 @@ def inlined(function: F) -> F:
 
     For steps that have few callers, and that nothing but tests calls from Python.
     """
-    jit = numba.njit(cache=True, nogil=True, error_model="numpy", inline="always")
+    jit = numba.njit(cache=True, nogil=True, error_model="numpy", inline="always", _nrt=False)
     return cast(F, jit(function))

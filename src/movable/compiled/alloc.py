@@ -11,6 +11,7 @@ from movable.compiled.buddy import (
     add_to_free_list,
     del_page_from_free_list,
     expand,
+    free_list,
     list_append,
     list_remove,
     nr_free_blocks,
@@ -31,7 +32,7 @@ from movable.mm.constants import (
     PAGEBLOCK_ORDER,
 )
 from movable.mm.kinds import KIND_MASK, TAIL, PageKind
-from movable.mm.state import NO_PAGE, Pages, Role
+from movable.mm.state import NO_PAGE, PCP_LISTS, Pages, Role
 
 FREE = int(PageKind.FREE)
 PCP = int(PageKind.PCP)
@@ -121,7 +122,7 @@ def rmqueue_smallest(pages: Pages, zone: np.void, order: int, migratetype: int) 
     Source: __rmqueue_smallest(), mm/page_alloc.c.
     """
     for above in range(order, NR_PAGE_ORDERS):
-        pfn = zone["free_head"][migratetype, above]
+        pfn = zone["list_head"][free_list(migratetype, above)]
         if pfn != NO_PAGE:
             return take_block(pages, zone, pfn, order, above)
     return NO_PAGE
@@ -181,7 +182,7 @@ def rmqueue_claim(pages: Pages, zone: np.void, order: int, migratetype: int, min
             continue
         if not can_claim_pageblock(above, migratetype):
             return NO_PAGE
-        pfn = zone["free_head"][fallback, above]
+        pfn = zone["list_head"][free_list(fallback, above)]
         if above >= PAGEBLOCK_ORDER:
             del_page_from_free_list(pages, zone, pfn, above)
             retag_pageblocks(pages, pfn, above, migratetype)
@@ -198,7 +199,8 @@ def rmqueue_steal(pages: Pages, zone: np.void, order: int, migratetype: int) -> 
     for above in range(order, NR_PAGE_ORDERS):
         fallback = find_fallback(zone, above, migratetype)
         if fallback >= 0:
-            return take_block(pages, zone, zone["free_head"][fallback, above], order, above)
+            pfn = zone["list_head"][free_list(fallback, above)]
+            return take_block(pages, zone, pfn, order, above)
     return NO_PAGE
 
 
@@ -269,11 +271,10 @@ def rmqueue(
     if order > PAGE_ALLOC_COSTLY_ORDER and order != PAGEBLOCK_ORDER:
         return rmqueue_buddy(pages, zone, order, migratetype, no_fragment)
     pindex = order_to_pindex(migratetype, order)
-    head = zone["pcp_head"][pindex : pindex + 1]
-    tail = zone["pcp_tail"][pindex : pindex + 1]
+    number = PCP_LISTS + pindex
     zone["pcp_free_factor"] >>= 1
     zone["pcp_free_count"] >>= 1
-    if head[0] == NO_PAGE:
+    if zone["list_head"][number] == NO_PAGE:
         for _ in range(nr_pcp_alloc(zone, rules, order)):
             pfn = rmqueue_buddy(pages, zone, order, migratetype, no_fragment)
             if pfn == NO_PAGE:
@@ -282,11 +283,11 @@ def rmqueue(
                 pages.kind[page] = PCP_TAIL
             pages.kind[pfn] = PCP
             pages.order[pfn] = order
-            list_append(pages, head, tail, pfn)
+            list_append(pages, zone, number, pfn)
             zone["pcp_count"] += 1 << order
-    pfn = head[0]
+    pfn = zone["list_head"][number]
     if pfn != NO_PAGE:
-        list_remove(pages, head, tail, pfn)
+        list_remove(pages, zone, number, pfn)
         zone["pcp_count"] -= 1 << order
     return pfn
 

@@ -28,42 +28,48 @@ FREE_TAIL = int(PageKind.FREE) | TAIL
 
 
 @inlined
-def list_push(pages: Pages, head: NDArray[np.int64], tail: NDArray[np.int64], pfn: int) -> None:
-    """Put `pfn` at the head of the list in element 0 of `head` and `tail`."""
-    first = head[0]
+def free_list(migratetype: int, order: int) -> int:
+    """Return the number of a free list."""
+    return migratetype * NR_PAGE_ORDERS + order
+
+
+@inlined
+def list_push(pages: Pages, zone: np.void, number: int, pfn: int) -> None:
+    """Put `pfn` at the head of the zone's list `number`."""
+    first = zone["list_head"][number]
     pages.next[pfn] = first
     pages.prev[pfn] = NO_PAGE
     if first == NO_PAGE:
-        tail[0] = pfn
+        zone["list_tail"][number] = pfn
     else:
         pages.prev[first] = pfn
-    head[0] = pfn
+    zone["list_head"][number] = pfn
 
 
 @inlined
-def list_append(pages: Pages, head: NDArray[np.int64], tail: NDArray[np.int64], pfn: int) -> None:
-    """Put `pfn` at the tail of the list in element 0 of `head` and `tail`."""
-    last = tail[0]
+def list_append(pages: Pages, zone: np.void, number: int, pfn: int) -> None:
+    """Put `pfn` at the tail of the zone's list `number`."""
+    last = zone["list_tail"][number]
     pages.prev[pfn] = last
     pages.next[pfn] = NO_PAGE
     if last == NO_PAGE:
-        head[0] = pfn
+        zone["list_head"][number] = pfn
     else:
         pages.next[last] = pfn
-    tail[0] = pfn
+    zone["list_tail"][number] = pfn
 
 
 @inlined
-def list_remove(pages: Pages, head: NDArray[np.int64], tail: NDArray[np.int64], pfn: int) -> None:
-    """Take `pfn` off the list in element 0 of `head` and `tail`."""
+def list_remove(pages: Pages, zone: np.void, number: int, pfn: int) -> None:
+    """Take `pfn` off the zone's list `number`."""
     before = pages.prev[pfn]
     after = pages.next[pfn]
     if before == NO_PAGE:
-        head[0] = after
+        zone["list_head"][number] = after
     else:
         pages.next[before] = after
     if after == NO_PAGE:
-        tail[0] = before
+        zone["list_tail"][number] = before
     else:
         pages.prev[after] = before
 
@@ -76,12 +82,10 @@ def add_to_free_list(pages: Pages, zone: np.void, pfn: int, order: int, to_tail:
     pages.order[pfn] = order
     zone["nr_free"][migratetype, order] += 1
     if zone["has_lists"]:
-        head = zone["free_head"][migratetype, order : order + 1]
-        tail = zone["free_tail"][migratetype, order : order + 1]
         if to_tail:
-            list_append(pages, head, tail, pfn)
+            list_append(pages, zone, free_list(migratetype, order), pfn)
         else:
-            list_push(pages, head, tail, pfn)
+            list_push(pages, zone, free_list(migratetype, order), pfn)
 
 
 @compiled
@@ -91,9 +95,7 @@ def del_page_from_free_list(pages: Pages, zone: np.void, pfn: int, order: int) -
     pages.order[pfn] = 0
     zone["nr_free"][migratetype, order] -= 1
     if zone["has_lists"]:
-        head = zone["free_head"][migratetype, order : order + 1]
-        tail = zone["free_tail"][migratetype, order : order + 1]
-        list_remove(pages, head, tail, pfn)
+        list_remove(pages, zone, free_list(migratetype, order), pfn)
 
 
 @inlined

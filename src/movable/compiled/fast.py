@@ -10,7 +10,7 @@ from typing import NamedTuple
 import numpy as np
 
 from movable.compiled._jit import compiled, inlined, int64
-from movable.compiled.buddy import nr_free_blocks
+from movable.compiled.buddy import free_list, nr_free_blocks
 from movable.compiled.scan import (
     hold,
     isolate_free_page,
@@ -47,17 +47,17 @@ def rotate_after(pages: Pages, zone: np.void, order: int, pfn: int) -> None:
 
     Source: move_freelist_tail(), mm/compaction.c: list_cut_position, then list_splice_tail.
     """
-    head, tail = zone["free_head"][MIGRATE_MOVABLE], zone["free_tail"][MIGRATE_MOVABLE]
+    number = free_list(MIGRATE_MOVABLE, order)
     after = pages.next[pfn]
     if after == NO_PAGE:
         return
-    first, last = head[order], tail[order]
+    first, last = zone["list_head"][number], zone["list_tail"][number]
     pages.prev[after] = NO_PAGE
     pages.next[last] = first
     pages.prev[first] = last
     pages.next[pfn] = NO_PAGE
-    head[order] = after
-    tail[order] = pfn
+    zone["list_head"][number] = after
+    zone["list_tail"][number] = pfn
 
 
 @inlined
@@ -66,17 +66,17 @@ def rotate_before(pages: Pages, zone: np.void, order: int, pfn: int) -> None:
 
     Source: move_freelist_head(), mm/compaction.c: list_cut_before, then list_splice_tail.
     """
-    head, tail = zone["free_head"][MIGRATE_MOVABLE], zone["free_tail"][MIGRATE_MOVABLE]
+    number = free_list(MIGRATE_MOVABLE, order)
     before = pages.prev[pfn]
     if before == NO_PAGE:
         return
-    first, last = head[order], tail[order]
+    first, last = zone["list_head"][number], zone["list_tail"][number]
     pages.next[before] = NO_PAGE
     pages.next[last] = first
     pages.prev[first] = last
     pages.prev[pfn] = NO_PAGE
-    head[order] = pfn
-    tail[order] = before
+    zone["list_head"][number] = pfn
+    zone["list_tail"][number] = before
 
 
 @inlined
@@ -104,7 +104,7 @@ def fast_find_migrateblock(pages: Pages, zone: np.void, rules: np.void, cc: np.v
     is_found = False
     order = int(cc["order"]) - 1
     while order >= PAGE_ALLOC_COSTLY_ORDER and not is_found and nr_seen < limit:
-        block = zone["free_head"][MIGRATE_MOVABLE, order]
+        block = zone["list_head"][free_list(MIGRATE_MOVABLE, order)]
         while block != NO_PAGE:
             after = pages.next[block]
             nr_seen += 1
@@ -161,7 +161,7 @@ def search_free_list(
     candidate = 0
     nr_scanned = 0
     stop = NO_PAGE
-    block = zone["free_tail"][MIGRATE_MOVABLE, order]
+    block = zone["list_tail"][free_list(MIGRATE_MOVABLE, order)]
     while block != NO_PAGE:
         nr_scanned += 1
         if block >= highest:

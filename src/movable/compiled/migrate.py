@@ -17,7 +17,7 @@ from movable.compiled.pcp import free_unref_page
 from movable.compiled.scan import isolate_freepages
 from movable.mm.constants import MIGRATE_SYNC, NR_PAGE_ORDERS
 from movable.mm.kinds import TAIL, UNMAPPED, PageKind
-from movable.mm.state import NO_PAGE, Pages, Role
+from movable.mm.state import HELD_LISTS, NO_PAGE, Pages, Role
 
 HELD = int(PageKind.HELD)
 HELD_TAIL = int(PageKind.HELD) | TAIL
@@ -43,18 +43,17 @@ def explode_held(pages: Pages, zone: np.void) -> None:
     List number 1, unused without large folios, is where the new list grows.
     Source: split_map_pages(), mm/compaction.c, 6.1.
     """
-    old_head, old_tail = zone["held_head"][0:1], zone["held_tail"][0:1]
-    new_head, new_tail = zone["held_head"][1:2], zone["held_tail"][1:2]
-    while old_head[0] != NO_PAGE:
-        pfn = old_head[0]
-        list_remove(pages, old_head, old_tail, pfn)
+    old, new = HELD_LISTS, HELD_LISTS + 1
+    while zone["list_head"][old] != NO_PAGE:
+        pfn = zone["list_head"][old]
+        list_remove(pages, zone, old, pfn)
         end_pfn = pfn + (1 << int64(pages.order[pfn]))
         for page in range(pfn, end_pfn):
             pages.kind[page] = HELD
             pages.order[page] = 0
-            list_push(pages, new_head, new_tail, page)
-    old_head[0], old_tail[0] = new_head[0], new_tail[0]
-    new_head[0] = new_tail[0] = NO_PAGE
+            list_push(pages, zone, new, page)
+    zone["list_head"][old], zone["list_tail"][old] = zone["list_head"][new], zone["list_tail"][new]
+    zone["list_head"][new] = zone["list_tail"][new] = NO_PAGE
 
 
 @compiled
@@ -65,23 +64,16 @@ def compaction_alloc(pages: Pages, zone: np.void, rules: np.void, cc: np.void, o
     """
     for attempt in range(2):
         for held in range(order, NR_PAGE_ORDERS):
-            pfn = zone["held_head"][held]
+            pfn = zone["list_head"][HELD_LISTS + held]
             if pfn == NO_PAGE:
                 continue
-            list_remove(
-                pages, zone["held_head"][held : held + 1], zone["held_tail"][held : held + 1], pfn
-            )
+            list_remove(pages, zone, HELD_LISTS + held, pfn)
             while held > order:
                 held -= 1
                 half = pfn + (1 << held)
                 pages.kind[half] = HELD
                 pages.order[half] = held
-                list_push(
-                    pages,
-                    zone["held_head"][held : held + 1],
-                    zone["held_tail"][held : held + 1],
-                    half,
-                )
+                list_push(pages, zone, HELD_LISTS + held, half)
             pages.order[pfn] = order
             cc["nr_freepages"] -= 1 << order
             if rules["decrement_needed"]:
@@ -100,9 +92,7 @@ def compaction_free(pages: Pages, zone: np.void, rules: np.void, cc: np.void, pf
     """
     order = int64(pages.order[pfn])
     pages.kind[pfn] = HELD
-    list_push(
-        pages, zone["held_head"][order : order + 1], zone["held_tail"][order : order + 1], pfn
-    )
+    list_push(pages, zone, HELD_LISTS + order, pfn)
     cc["nr_freepages"] += 1 << order
     if rules["decrement_needed"]:
         cc["nr_migratepages"] += 1 << order
@@ -322,14 +312,9 @@ def release_held(pages: Pages, zone: np.void, rules: np.void, cc: np.void) -> in
     """
     high_pfn = 0
     for order in range(NR_PAGE_ORDERS):
-        while zone["held_head"][order] != NO_PAGE:
-            pfn = int(zone["held_head"][order])
-            list_remove(
-                pages,
-                zone["held_head"][order : order + 1],
-                zone["held_tail"][order : order + 1],
-                pfn,
-            )
+        while zone["list_head"][HELD_LISTS + order] != NO_PAGE:
+            pfn = int(zone["list_head"][HELD_LISTS + order])
+            list_remove(pages, zone, HELD_LISTS + order, pfn)
             high_pfn = max(high_pfn, pfn)
             free_unref_page(pages, zone, rules, pfn, order)
     cc["nr_freepages"] = 0

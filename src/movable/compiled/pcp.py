@@ -18,7 +18,7 @@ from movable.mm.constants import (
     PCP_BATCH_SCALE_MAX,
 )
 from movable.mm.kinds import TAIL, PageKind
-from movable.mm.state import NO_PAGE, NR_PCP_LISTS, Pages
+from movable.mm.state import NO_PAGE, NR_PCP_LISTS, PCP_LISTS, Pages
 
 PCP = int(PageKind.PCP)
 PCP_TAIL = int(PageKind.PCP) | TAIL
@@ -40,14 +40,12 @@ def free_pcppages_bulk(pages: Pages, zone: np.void, count: int, first: int) -> N
     pindex = first - 1
     while count > 0:
         pindex = pindex + 1 if pindex < NR_PCP_LISTS - 1 else 0
-        while zone["pcp_tail"][pindex] == NO_PAGE:
+        while zone["list_tail"][PCP_LISTS + pindex] == NO_PAGE:
             pindex = pindex + 1 if pindex < NR_PCP_LISTS - 1 else 0
-        while count > 0 and zone["pcp_tail"][pindex] != NO_PAGE:
-            pfn = zone["pcp_tail"][pindex]
+        while count > 0 and zone["list_tail"][PCP_LISTS + pindex] != NO_PAGE:
+            pfn = zone["list_tail"][PCP_LISTS + pindex]
             order = int64(pages.order[pfn])
-            head = zone["pcp_head"][pindex : pindex + 1]
-            tail = zone["pcp_tail"][pindex : pindex + 1]
-            list_remove(pages, head, tail, pfn)
+            list_remove(pages, zone, PCP_LISTS + pindex, pfn)
             count -= 1 << order
             zone["pcp_count"] -= 1 << order
             free_one_page(pages, zone, pfn, order)
@@ -127,9 +125,7 @@ def free_unref_page(pages: Pages, zone: np.void, rules: np.void, pfn: int, order
     pages.kind[pfn] = PCP
     pages.order[pfn] = order
     pindex = order_to_pindex(migratetype, order)
-    list_push(
-        pages, zone["pcp_head"][pindex : pindex + 1], zone["pcp_tail"][pindex : pindex + 1], pfn
-    )
+    list_push(pages, zone, PCP_LISTS + pindex, pfn)
     zone["pcp_count"] += 1 << order
     if rules["pcp_auto_high"]:
         excess = pcp_overflow_auto(zone, order)
@@ -161,6 +157,5 @@ def adopt_pcp_blocks(pages: Pages, zone: np.void) -> None:
         if migratetype >= MIGRATE_PCPTYPES:
             migratetype = int64(MIGRATE_MOVABLE)
         pindex = order_to_pindex(migratetype, order)
-        head, tail = zone["pcp_head"][pindex : pindex + 1], zone["pcp_tail"][pindex : pindex + 1]
-        list_push(pages, head, tail, pfn)
+        list_push(pages, zone, PCP_LISTS + pindex, pfn)
         zone["pcp_count"] += 1 << order

@@ -28,7 +28,7 @@ from movable.mm.constants import (
     PAGEBLOCK_ORDER,
 )
 from movable.mm.kinds import KIND_MASK, TAIL, PageKind
-from movable.mm.state import Pages, Role
+from movable.mm.state import HELD_LISTS, Pages, Role
 
 FREE = int(PageKind.FREE)
 PCP = int(PageKind.PCP)
@@ -239,7 +239,7 @@ def hold(pages: Pages, zone: np.void, rules: np.void, cc: np.void, pfn: int) -> 
     """
     nr_pages = 1 << int64(pages.order[pfn])
     held = int64(pages.order[pfn]) if rules["large_folios"] else 0
-    list_append(pages, zone["held_head"][held : held + 1], zone["held_tail"][held : held + 1], pfn)
+    list_append(pages, zone, HELD_LISTS + held, pfn)
     cc["nr_freepages"] += nr_pages
     cc["nr_isolated"] += nr_pages
 

@@ -16,6 +16,14 @@ from movable.mm.rules import LinuxRules
 NR_PCP_LISTS: Final = 14
 """Orders 0 to 3 by three types, then order 9 not movable and movable."""
 
+# All lists of a zone are in one array, and known by number: the free lists, type by type and
+# order by order; the per-CPU lists of the one CPU that runs; by order, the free pages that the
+# running compaction holds.
+FREE_LISTS: Final = 0
+PCP_LISTS: Final = MIGRATE_TYPES * NR_PAGE_ORDERS
+HELD_LISTS: Final = PCP_LISTS + NR_PCP_LISTS
+NR_LISTS: Final = HELD_LISTS + NR_PAGE_ORDERS
+
 NO_PAGE: Final = -1
 
 
@@ -59,13 +67,9 @@ _FREE_AREA: Final = (MIGRATE_TYPES, NR_PAGE_ORDERS)
 
 ZONE_DTYPE: Final = np.dtype(
     [
-        ("free_head", np.int64, _FREE_AREA),
-        ("free_tail", np.int64, _FREE_AREA),
+        ("list_head", np.int64, (NR_LISTS,)),
+        ("list_tail", np.int64, (NR_LISTS,)),
         ("nr_free", np.int64, _FREE_AREA),  # blocks
-        ("pcp_head", np.int64, (NR_PCP_LISTS,)),  # of the one CPU that runs
-        ("pcp_tail", np.int64, (NR_PCP_LISTS,)),
-        ("held_head", np.int64, (NR_PAGE_ORDERS,)),  # free pages the running compaction holds
-        ("held_tail", np.int64, (NR_PAGE_ORDERS,)),
     ]
     + [
         (name, np.int64)

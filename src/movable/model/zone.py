@@ -20,6 +20,7 @@ from movable.mm.kinds import UNMAPPED, PageKind
 from movable.mm.rules import LinuxRules
 from movable.mm.state import (
     CONTROL_DTYPE,
+    FREE_LISTS,
     NO_PAGE,
     ZONE_DTYPE,
     Pages,
@@ -171,8 +172,7 @@ def new_zone(
     record["contiguous"] = _is_contiguous(pages, int(record["start_pfn"]), int(record["end_pfn"]))
     _set_pcp(record, info, rules, cpu)
     _split_across_types(pages, int(record["start_pfn"]), int(record["end_pfn"]))
-    for name in ("free", "pcp", "held"):
-        record[f"{name}_head"][:] = record[f"{name}_tail"][:] = NO_PAGE
+    record["list_head"][:] = record["list_tail"][:] = NO_PAGE
     zone = Zone(info, record)
     record["nr_free_pages"] = adopt_free_blocks(pages, record)
     record["nr_highatomic"] = _nr_highatomic(pages, zone, rules)
@@ -194,8 +194,9 @@ def _relink(
         return
     pages.next[pfns] = np.append(pfns[1:], NO_PAGE)
     pages.prev[pfns] = np.append(NO_PAGE, pfns[:-1])
-    zone.record["free_head"][migratetype, order] = pfns[0]
-    zone.record["free_tail"][migratetype, order] = pfns[-1]
+    number = FREE_LISTS + migratetype * NR_PAGE_ORDERS + order
+    zone.record["list_head"][number] = pfns[0]
+    zone.record["list_tail"][number] = pfns[-1]
 
 
 def _on_list(pages: Pages, zone: Zone, order: int, migratetype: int) -> NDArray[np.bool_]:
