@@ -83,7 +83,7 @@ class Execution:
         self._sends = [coroutine.send for coroutine in self._coroutines]
         self.pending = [None] * self.nr_threads
         for thread in range(self.nr_threads):
-            self._advance(thread, None)
+            self._begin(thread)
         self.schedule = list(prefix)
         env.option = 0
         self._repeat(prefix)
@@ -156,10 +156,10 @@ class Execution:
         if env.violation is not None and self.finding is None:
             self._note(thread, env.violation)
 
-    def _advance(self, thread: int, value: object) -> None:
+    def _begin(self, thread: int) -> None:
         self.env.task = self.tasks[thread]
         try:
-            self.pending[thread] = self._sends[thread](value)
+            self.pending[thread] = self._sends[thread](None)
         except StopIteration:
             self.pending[thread] = None
         except ContractViolation as violation:

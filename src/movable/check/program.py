@@ -36,6 +36,9 @@ LETTERS: Final = {
 MAX_ENDS: Final = 20_000
 """End states to remember."""
 
+NR_PATH_PAGES: Final = 4
+"""Free pages for each of the driver's own paths."""
+
 FIRST_VALUE: Final = b"first"
 
 
@@ -120,10 +123,10 @@ class Program:
             self._add(f"{letter}{index}", self._thread(letter, index))
         for work in self.env.works:
             self._add(f"W:{work}", work.worker)
-        # Each page in each pass, and one for the driver's own paths to keep, one to drop.
-        nr_pages = self.env.max_passes * len(self.movable) + 2
-        for _ in self.tasks:
-            self.env.add_pool(nr_pages)
+        for letter in self.letters:
+            self.env.add_pool(self._nr_pages_taken(letter))
+        for _ in self.env.works:
+            self.env.add_pool(self._nr_pages_taken("W"))
         self.invariants = invariants(self.driver)
         self.begin: Step[None] = Step("begin", "thread", (), lambda: None)
         """What each of the driver's threads awaits first: nothing of it happens before the run."""
@@ -143,6 +146,12 @@ class Program:
         if self.env.task.held:
             raise self.env.fail("L4", f"a path ends holding {self.env.task.held[-1]}")
         return handles
+
+    def _nr_pages_taken(self, letter: str) -> int:
+        """Return how many pages a thread may take: a destination a pass, or what a path needs."""
+        if letter == "B":
+            return 0
+        return self.env.max_passes * len(self.movable) if letter == "C" else NR_PATH_PAGES
 
     def _add(self, name: str, thread: Callable[[], Coro[Any]]) -> None:
         self.tasks.append(Task(len(self.tasks) + 1, name))
