@@ -47,6 +47,7 @@ COMMANDS: Final = {
         "will an allocation succeed? exit code",
     ),
     "score": ("movable.cli.score:ScoreCommand", "predictions beside what a real kernel did"),
+    "run": ("movable.cli.run:RunCommand", "a scenario on the machine model, with drivers in Python"),
     "report": ("movable.cli.report:ReportCommand", "one HTML file: map, blockers, free blocks"),
 }
 SUMMARY: Final = "movable.cli.summary:SummaryCommand"

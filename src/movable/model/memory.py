@@ -11,12 +11,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from movable.compiled.compact import compact_zone, fragmentation_score_zone
+from movable.compiled.pcp import free_pcppages_bulk
 from movable.compiled.workload import Request, alloc_bulk, churn_bulk, folios_of, free_bulk, own
 from movable.errors import OutOfMemoryError
 from movable.mm.constants import (
     MIGRATE_RECLAIMABLE,
     MIGRATE_SYNC,
     MIGRATE_SYNC_LIGHT,
+    PCP_BATCH_SCALE_MAX,
 )
 from movable.mm.kinds import PageKind
 from movable.mm.rules import LinuxRules
@@ -31,6 +33,9 @@ from movable.model.zone import Zone, new_control, new_pages, new_zone, roles_of
 Pfns = NDArray[np.int64]
 
 GFP_RECLAIMABLE: Final = Gfp(MIGRATE_RECLAIMABLE)
+MAX_IDLE_SECONDS: Final = 600
+"""After so many seconds nothing decays any more."""
+
 HIGHEST_ZONE: Final = 3
 """Requests may use every zone; where Normal is the highest with pages, its reserves are the same."""
 
@@ -102,9 +107,7 @@ class Memory:
         out = np.empty(nr_folios, dtype=np.int64)
         return out[: self._from_zones(out, kind, gfp, owner=owner, order=order)]
 
-    def _from_zones(
-        self, out: Pfns, kind: PageKind, gfp: Gfp, *, owner: int, order: int
-    ) -> int:
+    def _from_zones(self, out: Pfns, kind: PageKind, gfp: Gfp, *, owner: int, order: int) -> int:
         nr_found = 0
         for index in range(len(self.zones) - 1, -1, -1):
             record = self.zones[index].record
@@ -181,11 +184,31 @@ class Memory:
         self.nr_reclaimed += nr_freed
         return nr_freed
 
+    # -- time ---------------------------------------------------------------------------------
+
+    def idle(self, seconds: int) -> None:
+        """Let time pass: where per-CPU `high` tunes itself, it decays, and excess pages go.
+
+        Source: decay_pcp_high(), mm/page_alloc.c, 6.7 and later; called once a second.
+        """
+        if not self.rules.pcp_auto_high:
+            return
+        for _ in range(min(seconds, MAX_IDLE_SECONDS)):
+            for zone in self.zones:
+                self._decay(zone.record)
+
+    def _decay(self, record: np.void) -> None:
+        high, count = int(record["pcp_high"]), int(record["pcp_count"])
+        least, batch = int(record["pcp_high_min"]), int(record["pcp_batch"])
+        if high > least:
+            room = count - (batch << PCP_BATCH_SCALE_MAX)
+            record["pcp_high"] = high = max(room, high - (high >> 3), least)
+        if count > high:
+            free_pcppages_bulk(self.pages, record, count - high, 0)
+
     # -- compaction ---------------------------------------------------------------------------
 
-    def _compact_zone(
-        self, pages: Pages, zone: np.void, rules: np.void, cc: np.void
-    ) -> int:
+    def _compact_zone(self, pages: Pages, zone: np.void, rules: np.void, cc: np.void) -> int:
         return self.compact(pages, zone, rules, cc)
 
     def compact_memory(self) -> None:

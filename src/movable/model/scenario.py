@@ -1,0 +1,296 @@
+"""Scenario files: TOML that says which machine boots and what happens to it.
+
+A scenario has a `[machine]`, and either `[[step]]` tables that are carried out in order, or a
+`[device]`, days of use of which are run three ways (`model.device`).  Every key is declared here;
+a key that is not, or of another type, is an error that names file, line and key.
+"""
+
+import re
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Final
+
+from movable.errors import UsageError
+
+Value = str | int | float | bool
+
+SCENARIOS: Final = Path(__file__).parent.parent / "scenarios"
+
+
+@dataclass(frozen=True, slots=True)
+class Key:
+    """One key of a table: what it means, and its value if it is not given; None: it must be."""
+
+    meaning: str
+    default: Value | None = None
+    kind: type = str
+
+    @property
+    def is_size(self) -> bool:
+        """Whether it is an amount of memory: "24M"."""
+        return self.kind is bytes
+
+
+def _size(meaning: str, default: str | None = None) -> Key:
+    return Key(meaning, default, bytes)
+
+
+def _int(meaning: str, default: int | None = None) -> Key:
+    return Key(meaning, default, int)
+
+
+def _share(meaning: str, default: float | None = None) -> Key:
+    return Key(meaning, default, float)
+
+
+TOP_KEYS: Final = {
+    "schema": _int("the version of this format: 1"),
+    "name": Key("what the scenario is called"),
+    "description": Key("what it is for, and what it assumes"),
+}
+MACHINE_KEYS: Final = {
+    "memory": _size("RAM", "1G"),
+    "rules": Key("the kernel whose allocator and compaction it has: 6.1, 6.12, 6.17", "6.12"),
+    "era": Key("the kernel whose driver pages it has: 2015, 4.8, 6.0, 6.17", "6.0"),
+    "compaction": Key("whether compaction is configured in", True, bool),
+    "contents": Key("whether driver pages have contents", True, bool),
+    "seed": _int("decides every random choice", 1),
+}
+STEP_KEYS: Final[Mapping[str, Mapping[str, Key]]] = {
+    "kernel": {
+        "slab": _size("unreclaimable slab, in slabs of order 0 and 3", "12M"),
+        "reclaimable": _size("reclaimable slab: inodes and directory entries", "8M"),
+        "data": _size("stacks, vmalloc and other plain pages", "8M"),
+    },
+    "compile": {
+        "jobs": _int("how many compilations, one after another"),
+        "parallel": _int("how many run at once", 4),
+        "anon": _size("memory of one, half of it freed again as it goes on", "32M"),
+        "files": _size("page cache that each adds: sources, headers, the object file", "4M"),
+        "slab": _size("inodes and directory entries that each adds", "64K"),
+        "keep": _int("how many are still running at the end", 0),
+    },
+    "load": {"driver": Key("a shipped driver: balloon, gpu, zsmalloc")},
+    "inflate": {
+        "pages": _int("how many pages the balloon takes from the guest"),
+        "between": _int("pages between two compilations that run meanwhile; 0: none do", 0),
+    },
+    "deflate": {"pages": _int("how many pages the balloon gives back")},
+    "exit": {},
+    "idle": {"seconds": _int("how long nothing runs")},
+    "drop_caches": {"amount": _size("page cache to drop")},
+    "compact_memory": {},
+    "kcompactd": {"order": _int("the order it is woken for", 9)},
+    "proactive": {"proactiveness": _int("vm.compaction_proactiveness", 20)},
+    "unload": {"driver": Key("the driver to unload")},
+}
+STEP_MEANINGS: Final = {
+    "kernel": "what the kernel itself uses after boot",
+    "compile": "a build: short-lived processes, page cache, slab",
+    "load": "load a driver",
+    "inflate": "the balloon grows",
+    "deflate": "the balloon shrinks",
+    "exit": "all processes that still run end",
+    "idle": "time passes: per-CPU lists shrink",
+    "drop_caches": "the oldest page cache is dropped",
+    "compact_memory": "echo 1 > /proc/sys/vm/compact_memory",
+    "kcompactd": "one run of kcompactd",
+    "proactive": "one look of proactive compaction",
+    "unload": "unload a driver",
+}
+DEVICE_KEYS: Final = {
+    "days": _int("how long it is used"),
+    "gpu": _share("share of RAM that the GPU's buffers take at most"),
+    "gpu_buffer": _size("one buffer", "4M"),
+    "gpu_churn": _share("share of the GPU's buffers that each hour replaces"),
+    "gpu_pinned": _share("share of the buffers that the device uses at any moment", 0.1),
+    "zram": _share("share of RAM that compressed swap takes at most", 0.0),
+    "system": _share("share of RAM of processes that never stop", 0.15),
+    "apps": _int("how many applications are started in an hour"),
+    "app": _size("memory of one application, half of them less and half more", "24M"),
+    "app_files": _size("page cache that starting one reads", "6M"),
+    "kernel": _share("share of RAM of slab, page tables, stacks", 0.06),
+    "orders": Key("the orders that are tried, as numbers with commas between", "3,4"),
+    "tries": _int("allocations of each order that are tried in an hour, and kept until its end"),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Table:
+    """One table of a scenario, checked: every declared key has a value, sizes are in pages."""
+
+    name: str
+    values: Mapping[str, Value]
+
+    def text(self, key: str) -> str:
+        """Return a string."""
+        return str(self.values[key])
+
+    def number(self, key: str) -> int:
+        """Return an integer, or a size in pages."""
+        return int(self.values[key])
+
+    def share(self, key: str) -> float:
+        """Return a fraction."""
+        return float(self.values[key])
+
+    def flag(self, key: str) -> bool:
+        """Return a truth value."""
+        return bool(self.values[key])
+
+
+@dataclass(frozen=True, slots=True)
+class Scenario:
+    """A scenario that can be run."""
+
+    name: str
+    description: str
+    memory: str
+    machine: Table
+    steps: tuple[Table, ...] = ()
+    device: Table | None = None
+
+
+def shipped() -> dict[str, Path]:
+    """Return the shipped scenarios by name."""
+    return {path.stem: path for path in sorted(SCENARIOS.glob("*.toml"))}
+
+
+def load_scenario(name: str) -> Scenario:
+    """Return the shipped scenario `name`, or the one in that file.
+
+    Raises:
+        UsageError: there is no such scenario, or it says something that is not declared.
+    """
+    path = shipped().get(name, Path(name))
+    if not path.is_file():
+        raise UsageError(
+            f"no scenario {name!r}: shipped are {', '.join(shipped())}; or give a TOML file"
+        )
+    try:
+        text = path.read_text(encoding="utf-8")
+        return parse_scenario(text, source=str(path))
+    except (OSError, UnicodeDecodeError) as error:
+        raise UsageError(f"{path}: cannot be read: {error}") from None
+
+
+def parse_scenario(text: str, *, source: str) -> Scenario:
+    """Return what the TOML `text` says.
+
+    Raises:
+        UsageError: naming `source`, line and key.
+    """
+    try:
+        document = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise UsageError(f"{source}: not TOML: {error}") from None
+    return _Reader(source, _Lines(text)).scenario(document)
+
+
+class _Lines:
+    """Where each key of a TOML text is: (table, number of the table of that name, key) -> line."""
+
+    def __init__(self, text: str) -> None:
+        self._lines: dict[tuple[str, int, str], int] = {}
+        counts: dict[str, int] = {}
+        table = ""
+        for lineno, line in enumerate(text.split("\n"), start=1):
+            if header := re.match(r"\s*\[\[?\s*([\w.-]+)\s*\]\]?\s*(#.*)?$", line):
+                table = header[1]
+                counts[table] = counts.get(table, -1) + 1
+                self._lines[table, counts[table], ""] = lineno
+            elif entry := re.match(r"\s*\"?([\w-]+)\"?\s*=", line):
+                self._lines.setdefault((table, counts.get(table, 0), entry[1]), lineno)
+
+    def of(self, table: str, index: int, key: str) -> int:
+        """Return the line of a key, else of its table, else 1."""
+        fallback = self._lines.get((table, index, ""), 1)
+        return self._lines.get((table, index, key), fallback)
+
+
+@dataclass(slots=True)
+class _Reader:
+    """Checks a document against the declared keys."""
+
+    source: str
+    lines: _Lines
+    where: tuple[str, int] = field(default=("", 0))
+
+    def scenario(self, document: Mapping[str, object]) -> Scenario:
+        tables = ("machine", "step", "device")
+        top = {key: value for key, value in document.items() if key not in tables}
+        head = self.table("", 0, top, TOP_KEYS)
+        if head.number("schema") != 1:
+            raise self.error("schema", f"is {head.number('schema')}: this version reads 1")
+        raw_machine = document.get("machine", {})
+        self.where = ("machine", 0)
+        machine = self.table("machine", 0, raw_machine, MACHINE_KEYS)
+        memory = raw_machine.get("memory", "1G") if isinstance(raw_machine, dict) else "1G"
+        device = document.get("device")
+        steps = document.get("step", [])
+        self.where = ("", 0)
+        if not isinstance(steps, list) or bool(steps) == (device is not None):
+            raise self.error("step", "there must be [[step]] tables or a [device], not both")
+        return Scenario(
+            name=head.text("name"),
+            description=head.text("description").strip(),
+            memory=str(memory),
+            machine=machine,
+            steps=tuple(self.step(index, step) for index, step in enumerate(steps)),
+            device=None if device is None else self.table("device", 0, device, DEVICE_KEYS),
+        )
+
+    def step(self, index: int, raw: object) -> Table:
+        self.where = ("step", index)
+        if not isinstance(raw, dict):
+            raise self.error("do", "is missing: which step it is")
+        do = raw.get("do")
+        if do not in STEP_KEYS:
+            raise self.error("do", f"is {do!r}: the steps are {', '.join(STEP_KEYS)}")
+        rest = {key: value for key, value in raw.items() if key != "do"}
+        return self.table("step", index, rest, STEP_KEYS[do], name=do)
+
+    def table(
+        self, table: str, index: int, raw: object, keys: Mapping[str, Key], *, name: str = ""
+    ) -> Table:
+        self.where = (table, index)
+        if not isinstance(raw, dict):
+            raise self.error(table, f"is a {type(raw).__name__}, not a table")
+        for key in raw:
+            if key not in keys:
+                raise self.error(key, f"is not known here: there are {', '.join(keys) or 'none'}")
+        values = {key: self.value(key, declared, raw) for key, declared in keys.items()}
+        return Table(name or table, values)
+
+    def value(self, name: str, key: Key, raw: Mapping[str, object]) -> Value:
+        value = raw.get(name, key.default)
+        if value is None:
+            raise self.error(name, f"is missing: {key.meaning}")
+        if key.is_size:
+            return self.nr_pages(name, value)
+        is_right = isinstance(value, (int, float) if key.kind is float else key.kind)
+        if not is_right or (isinstance(value, bool) and key.kind is not bool):
+            raise self.error(name, f"is {value!r}, not {_NAMES[key.kind]}")
+        if isinstance(value, int | float) and value < 0:
+            raise self.error(name, f"is {value!r}: it cannot be negative")
+        if key.kind is float and isinstance(value, int | float) and value > 1:
+            raise self.error(name, f"is {value!r}: a share is between 0 and 1")
+        assert isinstance(value, Value)
+        return value
+
+    def nr_pages(self, name: str, value: object) -> int:
+        match = re.fullmatch(r"([0-9]{1,9})([KMG])", value) if isinstance(value, str) else None
+        if match is None:
+            raise self.error(name, f'is {value!r}, not a size like "24M"')
+        return (int(match[1]) << {"K": 10, "M": 20, "G": 30}[match[2]]) >> 12
+
+    def error(self, key: str, text: str) -> UsageError:
+        table, index = self.where
+        lineno = self.lines.of(table, index, key)
+        place = f"{table}.{key}" if table and table != key else key
+        return UsageError(f"{self.source}:{lineno}: {place} {text}")
+
+
+_NAMES: Final = {str: "a string", int: "a whole number", float: "a number", bool: "true or false"}
