@@ -5,6 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from movable.compiled.classify import decompose_free
 from movable.frames.frames import Frames, ZoneReconciliation
 from movable.frames.kinds import Kinds, kinds_of
 from movable.frames.page_owner import with_told_types
@@ -98,6 +99,7 @@ class _Draft:
         types = np.where(truth.types == UNTOLD, MIGRATE_UNMOVABLE, truth.types).astype(np.uint8)
         self.pageblocks = Pageblocks(types, np.full(len(types), Confidence.CERTAIN, np.uint8))
         self._mark_flagless(truth.pcp_pfns, PageKind.PCP)
+        self._take_refilled(truth.pcp_pfns)
         self._mark_flagless(truth.movable_ops_pfns, PageKind.DRIVER)
         pinned = pinned_pfns(truth, self.snapshot)
         is_anon = np.isin(self.kinds[pinned] & KIND_MASK, (PageKind.ANON, PageKind.ANON_MLOCKED))
@@ -146,6 +148,24 @@ class _Draft:
         known = (PageKind.KERNEL, PageKind.ZSMALLOC, PageKind.COMPOUND)
         states = self.kinds[pfns] & KIND_MASK
         self.kinds[pfns[np.isin(states, known)]] = kind
+
+    def _take_refilled(self, pfns: NDArray[np.int64]) -> None:
+        """Move pages from free blocks to per-CPU lists: those refilled after kpageflags was read.
+
+        The module read its list after the page files, and what ran in between took a batch or two
+        out of the buddy allocator; the action found it so.  On 6.1 that shows in the scan counter,
+        where a free block counts as one page and its pages on a list count each.
+        """
+        is_free = self.kinds & KIND_MASK == PageKind.FREE
+        refilled = pfns[is_free[pfns]]
+        if not len(refilled):
+            return
+        self.kinds[is_free], self.orders[is_free] = PageKind.FREE, 0
+        self.kinds[refilled] = PageKind.PCP
+        for zone in self.snapshot.populated_zones:
+            assert zone.start_pfn is not None
+            end_pfn = min(zone.end_pfn, self.snapshot.nr_pfns)
+            decompose_free(self.kinds, self.orders, zone.start_pfn, end_pfn)
 
     def _reconcile(self, zone: ZoneInfo) -> ZoneReconciliation:
         assert zone.start_pfn is not None

@@ -200,28 +200,29 @@ class _Attempt:
             frames = frames_of(before, truth=truth)
         except MovableError as error:
             return cls(rules="", reason=str(error))
+        refused = frozenset[PageKind]()
         if step.driver == "refuses" and truth is not None:
-            frames = _with_driver_refusing(frames)
+            frames, refused = _with_zsmalloc_apart(frames), frozenset({PageKind.DRIVER})
         if step.driver == "accepts" and truth is None:
             frames = _with_flagless_movable(frames)
             notes.append("flagless pages in Movable pageblocks are taken for the driver's")
         try:
-            forecast = predict(frames, action=action)
+            forecast = predict(frames, action=action, truth=truth, refused=refused)
         except MovableError as error:
             return cls(frames.rules.name, reason=str(error))
         return cls(frames.rules.name, forecast, notes=tuple(notes))
 
 
-def _with_driver_refusing(frames: Frames) -> Frames:
-    """Return `frames` in which the driver's pages do not move: for now they are the kernel's.
+def _with_zsmalloc_apart(frames: Frames) -> Frames:
+    """Return `frames` in which zsmalloc's pages are not the driver's: they go on moving.
 
-    zsmalloc has movable pages too, and goes on moving them.
+    The module that wrote the truth down saw movable pages, and not whose they are.
     """
     told_by_proc = frames_of(frames.snapshot, rules=frames.rules.name)
     kinds = frames.kinds.copy()
-    is_driver = kinds & KIND_MASK == PageKind.DRIVER
-    is_driver &= told_by_proc.kinds & KIND_MASK != PageKind.ZSMALLOC
-    kinds[is_driver] = PageKind.KERNEL
+    is_zsmalloc = kinds & KIND_MASK == PageKind.DRIVER
+    is_zsmalloc &= told_by_proc.kinds & KIND_MASK == PageKind.ZSMALLOC
+    kinds[is_zsmalloc] = PageKind.ZSMALLOC
     return replace(frames, kinds=kinds)
 
 
