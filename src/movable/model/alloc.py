@@ -1,8 +1,8 @@
 """The allocation slow path of one task: watermarks, direct compaction, reclaim, retries.
 
 One task on an otherwise idle machine: kswapd and kcompactd run when the task sleeps, which is
-taken to be never, but for kswapd's reset of skip bits between two attempts.  Unless the caller says how to
-reclaim, there is nothing to free: what reclaim does is to drain the per-CPU lists.
+taken to be never, but for kswapd's reset of skip bits between two attempts.  Unless the caller says
+how to reclaim, there is nothing to free: what reclaim does is to drain the per-CPU lists.
 
 Source: __alloc_pages_slowpath(), __alloc_pages_direct_compact(), __alloc_pages_direct_reclaim(),
 should_compact_retry(), should_reclaim_retry(), mm/page_alloc.c; try_to_compact_pages(),

@@ -31,8 +31,8 @@ MAX_PFNS: Final = 1 << 28  # 1 TiB: an array of that many bytes is what a model 
 
 FIRMWARE_END: Final = 159
 ISA_HOLE: Final = (0x9F, 0x100)
-KERNEL_START: Final = 0x1000 + DMA_END  # 32 MiB
-KERNEL_NR_PAGES: Final = 10240
+KERNEL_START: Final = 8192  # At 32 MiB
+KERNEL_NR_PAGES: Final = 10240  # 40 MiB; less on machines below 320 MiB, an eighth of them.
 PAGES_PER_RECORD: Final = 64  # 64 bytes of struct page each: one page of records for 64 pages.
 
 WATERMARK_SCALE: Final = 10
@@ -82,7 +82,8 @@ def lay_out(nr_bytes: int, *, has_auto_high: bool) -> Layout:
         kinds[start_pfn:end_pfn] = PageKind.FREE
     kinds[:FIRMWARE_END] = kinds[slice(*ISA_HOLE)] = PageKind.RESERVED
     kinds[0] = PageKind.HOLE
-    kinds[KERNEL_START : KERNEL_START + KERNEL_NR_PAGES] = PageKind.RESERVED
+    kernel_end = KERNEL_START + min(KERNEL_NR_PAGES, nr_pfns // 8)
+    kinds[KERNEL_START:kernel_end] = PageKind.RESERVED
     spans = [(1, DMA_END), (DMA_END, min(nr_pfns, DMA32_END)), (DMA32_END, nr_pfns)]
     spans = [(start, end) for start, end in spans if start < end]
     for start_pfn, end_pfn in spans[1:]:
@@ -140,7 +141,7 @@ def _zones(
 
 
 def min_free_pages(lowmem: int, *, nr_zones: int) -> int:
-    """Return what vm.min_free_kbytes is by default, in pages: the square root, then khugepaged's."""
+    """Return vm.min_free_kbytes' default, in pages: by the square root, or what khugepaged asks."""
     kib_per_page = PAGE_SIZE // 1024
     by_size = min(max(isqrt(lowmem * kib_per_page * 16), 128), 262144) // kib_per_page
     recommended = min(PAGEBLOCK_NR_PAGES * nr_zones * (2 + 9), lowmem // 20)

@@ -78,7 +78,7 @@ class DriverCallbacks:
             try:
                 done = self._run(
                     migrate_pages(
-                        batch.pages, batch.new_page, batch.put_new_page, MigrateMode(mode)
+                        list(batch.pages), batch.new_page, batch.put_new_page, MigrateMode(mode)
                     )
                 )
             except Exception as error:
@@ -238,7 +238,7 @@ class _Batch:
 
     def __init__(self, env: MachineEnv, srcs: list[int], dsts: list[int]) -> None:
         self.env = env
-        self.pages: list[Page] = [env.pages[pfn] for pfn in srcs]
+        self.pages = [env.pages[pfn] for pfn in srcs]
         self.waiting = deque(dsts)
         self.left: list[int] = []
         self.broken: dict[int, None] = {}

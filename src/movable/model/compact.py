@@ -12,6 +12,7 @@ Left out: a page whose driver says -EAGAIN is asked again at once, not after the
 """
 
 from dataclasses import dataclass, field
+from itertools import pairwise
 from typing import Final, NamedTuple, Protocol
 
 import numpy as np
@@ -314,6 +315,4 @@ def _runs(flags: NDArray[np.bool_]) -> list[tuple[int, int, bool]]:
     if not len(flags):
         return []
     edges = [0, *(np.flatnonzero(flags[1:] != flags[:-1]) + 1).tolist(), len(flags)]
-    return [
-        (start, end, bool(flags[start])) for start, end in zip(edges[:-1], edges[1:], strict=True)
-    ]
+    return [(start, end, bool(flags[start])) for start, end in pairwise(edges)]

@@ -112,7 +112,7 @@ class Machine:
 
     def call(self, driver: Driver, path: Coroutine[Any, Any, T]) -> T | None:
         """Run one of a driver's own paths; None if it broke a rule (see `faults`)."""
-        return self.callbacks.call(self.env.loaded[driver], path, path.__name__)
+        return self.callbacks.call(self.env.loaded[driver], path, getattr(path, "__name__", "path"))
 
     def unload(self, driver: Driver) -> None:
         """Unload a driver: its teardown runs; pages that it leaves behind are lost to the machine.

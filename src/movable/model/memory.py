@@ -37,7 +37,7 @@ MAX_IDLE_SECONDS: Final = 600
 """After so many seconds nothing decays any more."""
 
 HIGHEST_ZONE: Final = 3
-"""Requests may use every zone; where Normal is the highest with pages, its reserves are the same."""
+"""Requests may use every zone; without a Movable zone the reserves are those for Normal."""
 
 
 class Memory:

@@ -174,7 +174,8 @@ def _is_compound(kinds: NDArray[np.uint8]) -> NDArray[np.bool_]:
 
 
 def _large_tails(kinds: NDArray[np.uint8]) -> NDArray[np.bool_]:
-    return np.isin(kinds & KIND_MASK, _LARGE) & (kinds & TAIL != 0)
+    found: NDArray[np.bool_] = np.isin(kinds & KIND_MASK, _LARGE) & (kinds & TAIL != 0)
+    return found
 
 
 def kpagecount(machine: "Machine") -> Words:
@@ -249,7 +250,7 @@ _MODULES: Final = {"balloon": ("virtio_balloon", 24576), "zsmalloc": ("zsmalloc"
 
 
 def _modules(machine: "Machine") -> Iterator[str]:
-    """Yield a line for each driver that is loaded: balloon and zsmalloc under the kernel's names."""
+    """Yield a line for each driver that is loaded; shipped ones have their kernel's names."""
     for loaded in machine.env.loaded.values():
         if machine.env.is_alive(loaded.driver):
             name, size = _MODULES.get(loaded.name, (loaded.name, 16384))

@@ -247,7 +247,7 @@ class _Reader:
         if not isinstance(raw, dict):
             raise self.error("do", "is missing: which step it is")
         do = raw.get("do")
-        if do not in STEP_KEYS:
+        if not isinstance(do, str) or do not in STEP_KEYS:
             raise self.error("do", f"is {do!r}: the steps are {', '.join(STEP_KEYS)}")
         rest = {key: value for key, value in raw.items() if key != "do"}
         return self.table("step", index, rest, STEP_KEYS[do], name=do)
