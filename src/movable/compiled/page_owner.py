@@ -88,7 +88,7 @@ def _migratetype_at(text: NDArray[np.uint8], at: int) -> int:
     return 5 if letter == _LETTER_I else 0xFF
 
 
-@compiled
+@inlined
 def _number_at(text: NDArray[np.uint8], at: int) -> tuple[int, int]:
     """Return the number that begins there, decimal or with 0x, and where it ends; -1 for none."""
     value = 0
@@ -112,7 +112,7 @@ def _number_at(text: NDArray[np.uint8], at: int) -> tuple[int, int]:
     return value, at
 
 
-@compiled
+@inlined
 def _word_after(text: NDArray[np.uint8], at: int, end: int, nr_words: int) -> int:
     """Return where the word `nr_words` further on begins; `end` if the line has none."""
     while nr_words > 0 and at < end:
@@ -122,7 +122,7 @@ def _word_after(text: NDArray[np.uint8], at: int, end: int, nr_words: int) -> in
     return at
 
 
-@compiled
+@inlined
 def _number_of_stack(
     hashed: np.uint64, start: int, end: int, stacks: Stacks, nr_stacks: int, first: int
 ) -> int:
@@ -160,6 +160,7 @@ def scan_records(
     nr_records = 0
     nr_lines = 0
     first = nr_stacks
+    last_start = last_end = number = nr_stack_lines = 0
     while at < nr_bytes:
         if text[at] == _NEWLINE:
             at += 1
@@ -191,11 +192,16 @@ def scan_records(
         records.order[nr_records] = order
         records.migratetype[nr_records] = _migratetype_at(text, at_type)
         records.block_type[nr_records] = _migratetype_at(text, at_block)
-        at, hashed, nr_stack_lines = _hash_stack(text, end + 1)
-        number = NO_STACK
-        if nr_stack_lines > 0:
-            number = _number_of_stack(hashed, end + 1, at, stacks, nr_stacks, first)
-            nr_stacks = max(nr_stacks, number)
+        at = end + 1
+        # Neighbours were often allocated by the same code: look at the last stack first.
+        if not _is_same(text, at, last_start, last_end, nr_bytes):
+            last_start = at
+            last_end, hashed, nr_stack_lines = _hash_stack(text, at)
+            number = NO_STACK
+            if nr_stack_lines > 0:
+                number = _number_of_stack(hashed, at, last_end, stacks, nr_stacks, first)
+                nr_stacks = max(nr_stacks, number)
+        at += last_end - last_start
         records.stack[nr_records] = number
         nr_records += 1
         nr_lines += 2 + nr_stack_lines
@@ -204,6 +210,20 @@ def scan_records(
             at = _end_of_line(text, at) + 1
             nr_lines += 1
     return Scanned(nr_records, nr_stacks, at, nr_lines, DONE)
+
+
+@inlined
+def _is_same(
+    text: NDArray[np.uint8], at: int, last_start: int, last_end: int, nr_bytes: int
+) -> bool:
+    """Whether the stack that begins there is, byte for byte, the last one."""
+    nr_same = last_end - last_start
+    if nr_same == 0 or at + nr_same >= nr_bytes or text[at + nr_same] == _SPACE:
+        return False
+    different = np.uint8(0)
+    for index in range(nr_same):  # No early end: so it takes many bytes at a time.
+        different |= text[at + index] ^ text[last_start + index]
+    return different == 0
 
 
 @inlined
