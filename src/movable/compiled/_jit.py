@@ -34,9 +34,25 @@ if "NUMBA_CACHE_DIR" not in os.environ:
     vars(numba.config)["CACHE_DIR"] = str(_base / "movable" / _sources_digest())
 
 
+def _jit(**options: object) -> Callable[[F], F]:
+    # No reference counts: compiled code allocates nothing, and keeps no array it was not given.
+    return cast(
+        Callable[[F], F],
+        numba.njit(cache=True, nogil=True, error_model="numpy", _nrt=False, **options),
+    )
+
+
 def compiled(function: F) -> F:
     """Compile `function`; with NUMBA_DISABLE_JIT=1 it stays plain Python."""
-    return cast(F, numba.njit(cache=True, nogil=True, error_model="numpy", _nrt=False)(function))
+    return _jit()(function)
+
+
+def hot(function: F) -> F:
+    """Compile `function`, and never call it from compiled code: it runs once a page.
+
+    A call passes the eight arrays of `Pages` by value, which takes longer than a page does.
+    """
+    return _jit(forceinline=True)(function)
 
 
 def inlined(function: F) -> F:
@@ -44,5 +60,4 @@ def inlined(function: F) -> F:
 
     For steps that have few callers, and that nothing but tests calls from Python.
     """
-    jit = numba.njit(cache=True, nogil=True, error_model="numpy", inline="always", _nrt=False)
-    return cast(F, jit(function))
+    return _jit(inline="always")(function)

@@ -9,7 +9,7 @@ on another type's list are not modelled (docs/fidelity.md).
 import numpy as np
 from numpy.typing import NDArray
 
-from movable.compiled._jit import compiled, inlined, int64
+from movable.compiled._jit import compiled, hot, inlined, int64
 from movable.mm.constants import (
     MAX_PAGE_ORDER,
     MIGRATE_CMA,
@@ -74,7 +74,7 @@ def list_remove(pages: Pages, zone: np.void, number: int, pfn: int) -> None:
         pages.prev[after] = before
 
 
-@compiled
+@hot
 def add_to_free_list(pages: Pages, zone: np.void, pfn: int, order: int, to_tail: bool) -> None:
     """Make [pfn, pfn + 2^order) a free block; its pages' state bytes must say free already."""
     migratetype = int64(pages.migratetype[pfn >> PAGEBLOCK_ORDER])
@@ -88,7 +88,7 @@ def add_to_free_list(pages: Pages, zone: np.void, pfn: int, order: int, to_tail:
             list_push(pages, zone, free_list(migratetype, order), pfn)
 
 
-@compiled
+@hot
 def del_page_from_free_list(pages: Pages, zone: np.void, pfn: int, order: int) -> None:
     """Take the free block at `pfn` off its list; its pages keep their state bytes."""
     migratetype = int64(pages.migratetype[pfn >> PAGEBLOCK_ORDER])
@@ -145,8 +145,8 @@ def can_capture(pages: Pages, zone: np.void, pfn: int, order: int) -> bool:
     )
 
 
-@compiled
-def free_one_page(pages: Pages, zone: np.void, pfn: int, order: int) -> None:
+@hot
+def free_and_merge(pages: Pages, zone: np.void, pfn: int, order: int) -> None:
     """Free [pfn, pfn + 2^order) into the buddy allocator, merging as far as it goes.
 
     Args:
@@ -182,6 +182,12 @@ def free_one_page(pages: Pages, zone: np.void, pfn: int, order: int) -> None:
         order += 1
     to_tail = zone["has_lists"] != 0 and buddy_merge_likely(pages, zone, pfn, order)
     add_to_free_list(pages, zone, pfn, order, to_tail)
+
+
+@compiled
+def free_one_page(pages: Pages, zone: np.void, pfn: int, order: int) -> None:
+    """Free [pfn, pfn + 2^order) into the buddy allocator: `free_and_merge`, as a call."""
+    free_and_merge(pages, zone, pfn, order)
 
 
 @compiled

@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from movable.compiled._jit import compiled, inlined, int64
+from movable.compiled._jit import compiled, hot, inlined, int64
 from movable.compiled.buddy import list_push, list_remove
 from movable.compiled.fast import fast_isolate_freepages
 from movable.compiled.pcp import free_unref_page
@@ -26,7 +26,7 @@ BASE_STATE = 0xFF & ~(TAIL | UNMAPPED)
 ENOMEM = 12
 
 
-@inlined
+@compiled
 def isolate_more(pages: Pages, zone: np.void, rules: np.void, cc: np.void) -> None:
     """Hold more free pages: the fast search first, then the scanner if nothing is held."""
     fast_isolate_freepages(pages, zone, rules, cc)
@@ -56,32 +56,43 @@ def explode_held(pages: Pages, zone: np.void) -> None:
     zone["list_head"][new] = zone["list_tail"][new] = NO_PAGE
 
 
-@compiled
+@hot
+def take_held(pages: Pages, zone: np.void, rules: np.void, cc: np.void, order: int) -> int:
+    """Return the first held block of the smallest order that has `order`, split; or NO_PAGE."""
+    held = order
+    while held < NR_PAGE_ORDERS and zone["list_head"][HELD_LISTS + held] == NO_PAGE:
+        held += 1
+    if held == NR_PAGE_ORDERS:
+        return NO_PAGE
+    pfn = zone["list_head"][HELD_LISTS + held]
+    list_remove(pages, zone, HELD_LISTS + held, pfn)
+    while held > order:
+        held -= 1
+        half = pfn + (1 << held)
+        pages.kind[half] = HELD
+        pages.order[half] = held
+        list_push(pages, zone, HELD_LISTS + held, half)
+    pages.order[pfn] = order
+    cc["nr_freepages"] -= 1 << order
+    if rules["decrement_needed"]:
+        cc["nr_migratepages"] -= 1 << order
+    return pfn
+
+
+@inlined
 def compaction_alloc(pages: Pages, zone: np.void, rules: np.void, cc: np.void, order: int) -> int:
     """Return a held block of `order` for a source, refilling once; or NO_PAGE.
 
     Source: compaction_alloc(), mm/compaction.c.
     """
+    pfn = NO_PAGE
     for attempt in range(2):
-        for held in range(order, NR_PAGE_ORDERS):
-            pfn = zone["list_head"][HELD_LISTS + held]
-            if pfn == NO_PAGE:
-                continue
-            list_remove(pages, zone, HELD_LISTS + held, pfn)
-            while held > order:
-                held -= 1
-                half = pfn + (1 << held)
-                pages.kind[half] = HELD
-                pages.order[half] = held
-                list_push(pages, zone, HELD_LISTS + held, half)
-            pages.order[pfn] = order
-            cc["nr_freepages"] -= 1 << order
-            if rules["decrement_needed"]:
-                cc["nr_migratepages"] -= 1 << order
-            return int(pfn)
-        if attempt == 0:
+        if attempt > 0:
             isolate_more(pages, zone, rules, cc)
-    return NO_PAGE
+        pfn = take_held(pages, zone, rules, cc, order)
+        if pfn != NO_PAGE:
+            break
+    return pfn
 
 
 @compiled
@@ -98,7 +109,7 @@ def compaction_free(pages: Pages, zone: np.void, rules: np.void, cc: np.void, pf
         cc["nr_migratepages"] += 1 << order
 
 
-@compiled
+@hot
 def move_folio(
     pages: Pages, zone: np.void, rules: np.void, cc: np.void, src: int, dst: int
 ) -> None:

@@ -7,8 +7,8 @@ drain_pages_zone(), mm/page_alloc.c, 6.1 and 6.12.
 
 import numpy as np
 
-from movable.compiled._jit import compiled, inlined, int64
-from movable.compiled.buddy import free_one_page, list_push, list_remove
+from movable.compiled._jit import compiled, hot, inlined, int64
+from movable.compiled.buddy import free_and_merge, free_one_page, list_push, list_remove
 from movable.mm.constants import (
     MIGRATE_ISOLATE,
     MIGRATE_MOVABLE,
@@ -48,7 +48,7 @@ def free_pcppages_bulk(pages: Pages, zone: np.void, count: int, first: int) -> N
             list_remove(pages, zone, PCP_LISTS + pindex, pfn)
             count -= 1 << order
             zone["pcp_count"] -= 1 << order
-            free_one_page(pages, zone, pfn, order)
+            free_and_merge(pages, zone, pfn, order)
 
 
 @inlined
@@ -109,7 +109,7 @@ def pcp_overflow_auto(zone: np.void, order: int) -> int:
     return int(max(batch, min(zone["pcp_free_count"], limit - batch)))
 
 
-@compiled
+@hot
 def free_unref_page(pages: Pages, zone: np.void, rules: np.void, pfn: int, order: int) -> None:
     """Free [pfn, pfn + 2^order) as its last user does: to a per-CPU list where orders allow."""
     migratetype = int64(pages.migratetype[pfn >> PAGEBLOCK_ORDER])

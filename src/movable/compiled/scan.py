@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from movable.compiled._jit import compiled, inlined, int64
+from movable.compiled._jit import compiled, hot, inlined, int64
 from movable.compiled.buddy import (
     del_page_from_free_list,
     list_append,
@@ -203,7 +203,7 @@ def test_and_set_skip(pages: Pages, cc: np.void, pfn: int) -> bool:
     return was_set and not cc["finish_pageblock"]
 
 
-@compiled
+@hot
 def isolate_free_page(pages: Pages, zone: np.void, pfn: int) -> int:
     """Take the free block at `pfn` out of the buddy, for use as a target.
 

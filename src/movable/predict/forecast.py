@@ -124,7 +124,7 @@ def predict(
     """
     perform = parse_action(action, frames, truth)
     overrides = dict.fromkeys(refused, Role.OPAQUE)
-    run = perform(frames, _roles(frames, overrides))
+    run = perform(frames, roles_for(frames, overrides))
     zones = tuple(_zone_forecast(zone) for zone in run.zones)
     forecast = Forecast(
         rules=frames.rules.name,
@@ -139,7 +139,8 @@ def predict(
     return _with_range(frames, forecast, run, perform, overrides)
 
 
-def _roles(frames: Frames, overrides: Overrides) -> NDArray[np.uint8]:
+def roles_for(frames: Frames, overrides: Overrides | None = None) -> NDArray[np.uint8]:
+    """Return the role of each state byte on the machine of `frames`, by its sysctls."""
     allowed = frames.snapshot.sysctls.get("vm.compact_unevictable_allowed", 1) != 0
     return roles_of(unevictable_allowed=allowed, overrides=overrides)
 
@@ -175,10 +176,10 @@ def _with_range(
 ) -> Forecast:
     """Widen the forecast to what its doubts allow: runs with doubtful pages stuck, and free."""
     center = forecast.totals.nr_huge_after
-    roles = _roles(frames, refused)
+    roles = roles_for(frames, refused)
     seen = [center]
     seen += [
-        _nr_huge_after(perform(variant, _roles(variant, {**refused, **overrides})))
+        _nr_huge_after(perform(variant, roles_for(variant, {**refused, **overrides})))
         for variant, overrides in _doubtful(frames)
     ]
     if _is_undrained(frames):
