@@ -130,7 +130,7 @@ class Program:
         self.invariants = invariants(self.driver)
         self.begin: Step[None] = Step("begin", "thread", (), lambda: None)
         """What each of the driver's threads awaits first: nothing of it happens before the run."""
-        self.env.nr_faults = nr_faults
+        self.env.nr_faults, self.env.asked_fault = nr_faults, False
         self.env.edges = {}
         self._attributes = _attributes(self.driver)
         self._first = list(self.env.heap)

@@ -95,7 +95,8 @@ class ScenarioItem(pytest.Item):
 
     def _schedule(self, token: str) -> str:
         schedule = from_token(token.split("+")[-1])
-        return timeline_text(record(make_program(self.driver, self.scenario), schedule.codes))
+        scenario = Scenario(schedule.scenario, schedule.nr_pages, schedule.nr_faults, schedule.era)
+        return timeline_text(record(make_program(self.driver, scenario), schedule.codes))
 
     def repr_failure(self, excinfo: pytest.ExceptionInfo[BaseException], style: Any = None) -> str:  # noqa: ANN401
         """Show the schedule and how to repeat it, not our own frames."""

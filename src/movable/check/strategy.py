@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
-from movable.check.execution import Execution, Finding
+from movable.check.execution import THREAD_MASK, Execution, Finding
 from movable.check.explore import Exploration, Limits, explore, replay
 from movable.check.program import Program
 from movable.check.schedule import Schedule, nr_switches
@@ -52,6 +52,7 @@ class _Check:
         self, factory: Callable[[Env], Driver], scenario: Scenario, source: str, seconds: float
     ) -> None:
         self.factory, self.scenario, self.source = factory, scenario, source
+        self.name = scenario.name
         self.deadline = time.perf_counter() + seconds
         self.started = time.perf_counter()
         self.program = make_program(factory, scenario)
@@ -67,10 +68,11 @@ class _Check:
     def verdict(self, kind: str, **more: object) -> Verdict:
         """Say what is known."""
         verdict = Verdict(
-            self.scenario.name,
+            self.name,
             kind,
             self.nr_schedules,
             time.perf_counter() - self.started,
+            has_faults=self.program.env.asked_fault,
             seen=tuple(sorted(self.program.env.seen)),
             doubts=DOUBTS,
         )
@@ -80,13 +82,10 @@ class _Check:
         """Shrink what was found, and report it."""
         assert found.finding is not None
         seconds = time.perf_counter() - self.started
-        codes = found.codes
+        codes, finding = found.codes, found.finding
         if codes and not found.partners:
-            codes = shrink(self.program, codes, found.finding.rule)
-            again = _again(self.program, codes)
-            finding = again if again is not None else found.finding
-        else:
-            finding = found.finding
+            codes = shrink(self.program, codes, finding.rule)
+            codes, finding = self._without_idle_threads(codes, finding)
         violation = Violation(
             rule=finding.rule,
             text=finding.text,
@@ -99,6 +98,24 @@ class _Check:
             seconds=seconds,
         )
         return self.verdict(VIOLATED, violation=violation)
+
+    def _without_idle_threads(
+        self, codes: tuple[int, ...], finding: Finding
+    ) -> tuple[tuple[int, ...], Finding]:
+        """Leave the threads out that do nothing in a schedule, if it breaks the rule without."""
+        letters = self.scenario.letters
+        used = sorted({code & THREAD_MASK for code in codes})
+        kept = [thread for thread in used if thread < len(letters)]
+        if len(kept) < len(letters) and len(kept) == len(used):
+            fewer = replace(self.scenario, letters="".join(letters[thread] for thread in kept))
+            moved = tuple(
+                code - (code & THREAD_MASK) + kept.index(code & THREAD_MASK) for code in codes
+            )
+            again = _again(make_program(self.factory, fewer), moved)
+            if again is not None and again.rule == finding.rule:
+                self.scenario = fewer
+                return moved, again
+        return codes, _again(self.program, codes) or finding
 
     def token(self, codes: tuple[int, ...], partners: tuple[tuple[int, ...], ...] = ()) -> str:
         """Return what replays a schedule, or the schedules that a lock order takes."""
@@ -169,17 +186,20 @@ def _run(search: _Check, strategy: str) -> Verdict:
 
 
 def _auto(search: _Check) -> Verdict:
+    finished = None
     for bound in (0, 1):
         found = search.run(BoundedScheduler(bound), NR_FIRST_SCHEDULES)
         if found.finding is not None:
             return search.violated(found)
-    budget = search.deadline
-    search.deadline -= 0.3 * max(0.0, budget - time.perf_counter())
+        if found.is_complete:
+            finished = bound
+    whole = search.deadline
+    search.deadline -= 0.3 * max(0.0, whole - time.perf_counter())
     verdict = _search(search, DporScheduler())
     if verdict.kind in (PROVED, VIOLATED):
         return verdict
-    search.deadline = budget
-    return _bounded(search, 2)
+    search.deadline = whole
+    return _bounded(search, 2, finished)
 
 
 def _search(search: _Check, scheduler: Scheduler) -> Verdict:
@@ -187,17 +207,14 @@ def _search(search: _Check, scheduler: Scheduler) -> Verdict:
     if found.finding is not None:
         return search.violated(found)
     if not found.is_complete:
-        return search.verdict(SAMPLED, miss_probability=1.0)
-    vacuous = vacuity(search)
-    if vacuous is not None:
-        return vacuous
-    return search.verdict(PROVED)
+        return search.verdict(SAMPLED)
+    return vacuity(search) or search.verdict(PROVED)
 
 
-def _bounded(search: _Check, max_preemptions: int) -> Verdict:
-    """Search up to each bound; if one cannot be finished, the one before it is what is known."""
-    finished = None
-    for bound in range(max_preemptions + 1):
+def _bounded(search: _Check, max_preemptions: int, finished: int | None = None) -> Verdict:
+    """Search up to each bound above `finished`; the last one that ends is what is known."""
+    first = 0 if finished is None else finished + 1
+    for bound in range(first, max_preemptions + 1):
         scheduler = BoundedScheduler(bound)
         found = search.run(scheduler)
         if found.finding is not None:

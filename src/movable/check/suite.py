@@ -9,6 +9,8 @@ import multiprocessing
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, as_completed, wait
+from dataclasses import replace
+from itertools import chain
 from typing import Final
 
 from movable.check.program import LETTERS
@@ -73,15 +75,24 @@ def check_all(
     _JOBS.append((driver, strategy, source))
     try:
         with ProcessPoolExecutor(nr_processes, mp_context=context) as pool:
-            running: set[Future[Verdict]] = set()
-            for scenario in scenarios:
-                running.add(pool.submit(_check_one, scenario, clock.share(scenario)))
+            running: set[Future[list[Verdict]]] = set()
+            for family in _families(scenarios):
+                running.add(pool.submit(_check_family, family, clock.share(family)))
                 if len(running) >= nr_processes:
                     done, running = wait(running, return_when=FIRST_COMPLETED)
-                    yield from (future.result() for future in done)
-            yield from (future.result() for future in as_completed(running))
+                    yield from chain.from_iterable(future.result() for future in done)
+            yield from chain.from_iterable(future.result() for future in as_completed(running))
     finally:
         _JOBS.pop()
+
+
+def _families(scenarios: list[Scenario]) -> list[list[Scenario]]:
+    """Return the scenarios in groups that differ only in faults, the fewest first."""
+    families: dict[tuple[str, int, str], list[Scenario]] = {}
+    for scenario in sorted(scenarios, key=lambda one: one.nr_faults):
+        key = scenario.letters, scenario.nr_pages, scenario.era
+        families.setdefault(key, []).append(scenario)
+    return list(families.values())
 
 
 class _Clock:
@@ -92,10 +103,10 @@ class _Clock:
         self.nr_processes = nr_processes
         self.left = sum(_weight(scenario) for scenario in scenarios)
 
-    def share(self, scenario: Scenario) -> float:
-        """Return how long `scenario`, the next one, may take."""
+    def share(self, family: list[Scenario]) -> float:
+        """Return how long `family`, the next one, may take."""
         seconds = max(0.0, self.deadline - time.perf_counter()) * self.nr_processes
-        weight = _weight(scenario)
+        weight = sum(_weight(scenario) for scenario in family)
         share = min(seconds / self.nr_processes, seconds * weight / self.left)
         self.left -= weight
         return max(MIN_SECONDS, share)
@@ -105,9 +116,19 @@ _JOBS: list[tuple[Callable[[Env], Driver], str, str]] = []
 """What the processes forked from this one check."""
 
 
-def _check_one(scenario: Scenario, seconds: float) -> Verdict:
+def _check_family(family: list[Scenario], seconds: float) -> list[Verdict]:
+    """Check scenarios that differ only in faults; without a point to fail at they are the same."""
     driver, strategy, source = _JOBS[-1]
-    return check(driver, scenario, strategy=strategy, seconds=seconds, source=source)
+    deadline = time.perf_counter() + seconds
+    verdicts: list[Verdict] = []
+    for number, scenario in enumerate(family):
+        last = verdicts[-1] if verdicts else None
+        if last is not None and not last.has_faults:
+            verdicts.append(replace(last, name=scenario.name, seconds=0.0))
+            continue
+        left = max(MIN_SECONDS, deadline - time.perf_counter()) / (len(family) - number)
+        verdicts.append(check(driver, scenario, strategy=strategy, seconds=left, source=source))
+    return verdicts
 
 
 def _in_turn(
@@ -118,12 +139,15 @@ def _in_turn(
     source: str,
 ) -> Iterator[Verdict]:
     clock = _Clock(scenarios, seconds, 1)
-    for scenario in scenarios:
-        share = clock.share(scenario)
-        yield check(driver, scenario, strategy=strategy, seconds=share, source=source)
+    _JOBS.append((driver, strategy, source))
+    try:
+        for family in _families(scenarios):
+            yield from _check_family(family, clock.share(family))
+    finally:
+        _JOBS.pop()
 
 
 def _weight(scenario: Scenario) -> float:
     if len(scenario.letters) > 3:
         return 8.0
-    return 4.0 if scenario.nr_pages == 1 else 1.0
+    return 6.0 if scenario.nr_pages == 1 else 2.0

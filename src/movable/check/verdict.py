@@ -66,6 +66,8 @@ class Verdict:
     miss_probability: float | None = None
     """If sampled: that a bug of the sampled depth was missed, at most."""
     violation: Violation | None = None
+    has_faults: bool = True
+    """Whether some schedule came to a point where something outside may fail."""
     seen: tuple[str, ...] = ()
     """What happened to pages in some schedule."""
     doubts: tuple[Doubt, ...] = ()
@@ -83,6 +85,8 @@ class Verdict:
             return f"proved (exhaustive, {self.nr_schedules:,} schedules)"
         if self.kind == BOUNDED:
             return f"no bug up to {self.max_preemptions} preemptions"
+        if self.miss_probability is None:
+            return f"not finished: no bug in {self.nr_schedules:,} schedules"
         return f"sampled, miss probability <= {self.miss_probability:.2g}"
 
     def to_json(self) -> dict[str, Any]:

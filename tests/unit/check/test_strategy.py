@@ -116,6 +116,33 @@ def test_json_has_the_names_that_scripts_rely_on() -> None:
     assert one["verdict"] == "violated"
 
 
+def test_threads_that_do_nothing_in_a_schedule_are_left_out_of_its_token() -> None:
+    bug = next(bug for bug in BUGS if bug.id == "SEED-a")
+
+    verdict = check(bug.buggy, Scenario("BBF"))
+
+    assert verdict.name.startswith("B,B,F")
+    assert verdict.violation is not None
+    assert verdict.violation.token.startswith("mv1:BF:")
+
+
+def test_scenarios_without_a_point_to_fail_at_are_checked_once() -> None:
+    scenarios = [Scenario("BF", 1, 0), Scenario("BF", 1, 1)]
+
+    first, second = check_all(Shelf, scenarios, nr_processes=1)
+
+    assert (first.name, second.name) == ("B,F pages=1 faults=0", "B,F pages=1 faults=1")
+    assert first.nr_schedules == second.nr_schedules
+    assert second.seconds == 0.0
+
+
+def test_a_search_that_was_cut_off_is_no_proof() -> None:
+    verdict = check(Shelf, Scenario("CCFT"), strategy="dpor", seconds=0.2)
+
+    assert verdict.describe().startswith("not finished: no bug in ")
+    assert not verdict.is_exhaustive
+
+
 def test_a_fault_happens_at_most_as_often_as_asked_for() -> None:
     bug = next(bug for bug in BUGS if bug.id == "B8")
 
