@@ -266,6 +266,14 @@ def _has_common_divisor(left: int, right: int) -> bool:
     return left > 1
 
 
+@inlined
+def _move_counts(labelling: Labelling, block: int, old: int, label: int) -> None:
+    """Count the free blocks of pageblock `block` for `label`, no longer for `old`."""
+    for column in range(labelling.vectors.shape[1]):
+        labelling.residuals[old, column] -= labelling.vectors[block, column]
+        labelling.residuals[label, column] += labelling.vectors[block, column]
+
+
 @compiled
 def _try_relabel(labelling: Labelling, block: int, label: int) -> int:
     vectors, gains, penalties, residuals, labels = labelling
@@ -279,8 +287,7 @@ def _try_relabel(labelling: Labelling, block: int, label: int) -> int:
             delta += penalties[label, column] * (abs(other + step) - abs(other))
     if delta >= -1e-9:
         return 0
-    residuals[old] -= vectors[block]
-    residuals[label] += vectors[block]
+    _move_counts(labelling, block, old, label)
     labels[block] = label
     return 1
 
@@ -298,7 +305,7 @@ def _try_swap(labelling: Labelling, left: int, right: int) -> int:
             delta += penalties[two, column] * (abs(other - step) - abs(other))
     if delta >= -1e-9:
         return 0
-    residuals[one] += vectors[right] - vectors[left]
-    residuals[two] += vectors[left] - vectors[right]
+    _move_counts(labelling, left, one, two)
+    _move_counts(labelling, right, two, one)
     labels[left], labels[right] = two, one
     return 2
