@@ -22,6 +22,7 @@ def count_costs(
     is_free: NDArray[np.bool_],
     order: int,
     here: NDArray[np.int64],
+    touched: NDArray[np.int64],
     counts: NDArray[np.int64],
     totals: NDArray[np.int64],
 ) -> None:
@@ -29,12 +30,11 @@ def count_costs(
 
     Args:
         codes, fates, is_free: one a page, a whole number of blocks; only read.
-        here: work array, int64 (owners,), all zero before and after.
+        here, touched: work arrays, int64 (owners,); `here` is all zero before and after.
         counts: modified, int64 (owners, 5).
         totals: modified, int64 (4,).
     """
     nr_pages = 1 << order
-    touched = np.empty(nr_pages, dtype=np.int64)
     for start in range(0, len(codes), nr_pages):
         nr_touched = 0
         nr_absent = 0

@@ -166,7 +166,7 @@ def _count_zone(
     nr_owners = len(owners.names)
     counts = np.zeros((nr_owners, NR_SHARED + 1), dtype=np.int64)
     totals = np.zeros(NR_FREE_PAGES + 1, dtype=np.int64)
-    work = np.zeros(nr_owners, dtype=np.int64)
+    here, touched = np.zeros((2, nr_owners), dtype=np.int64)
     allowed = unevictable_allowed(frames.snapshot)
     for start_pfn, end_pfn in whole_pageblocks(zone, len(frames.kinds), order):
         pages = slice(start_pfn, end_pfn)
@@ -179,7 +179,7 @@ def _count_zone(
         kinds_now = states[pages] & np.uint8(KIND_MASK)
         is_free = (kinds_now == PageKind.FREE) | (kinds_now == PageKind.PCP)
         codes = owners.codes(start_pfn, end_pfn)
-        count_costs(codes, fates, is_free, order, work, counts, totals)
+        count_costs(codes, fates, is_free, order, here, touched, counts, totals)
     return counts, totals
 
 
