@@ -58,7 +58,7 @@ class DriverCallbacks:
             agreed = self._run(isolate_movable_page(page, ISOLATE_MODES[mode]))
         except Exception as error:
             self._report(error, page, loaded, "isolate_page")
-            env.quarantine(page, nr_references=before)
+            env.quarantine(page, loaded, nr_references=before)
             return False
         if agreed:
             self._isolated[pfn] = loaded, before
@@ -87,10 +87,11 @@ class DriverCallbacks:
                 batch.left = [page.pfn for page in done.left]
                 batch.pages = []
         self.env.drawn = None
-        for dst in batch.kept:
-            self._blame(dst, self._owner(srcs), "migrate_page", "R3", "kept the destination of a "
-                        "migration that failed")  # fmt: skip
-            self.env.quarantine(dst, nr_references=dst.nr_references)
+        for dst, src in batch.kept:
+            loaded = self._isolated[src][0]
+            text = "kept the destination of a migration that failed"
+            self._blame(dst, loaded, "migrate_page", "R3", text)
+            self.env.quarantine(dst, loaded, nr_references=dst.nr_references)
         return self._count(batch, srcs, mode)
 
     def _count(self, batch: "_Batch", srcs: list[int], mode: int) -> Moved:
@@ -135,20 +136,28 @@ class DriverCallbacks:
     def _repair(self, batch: "_Batch", error: Exception) -> None:
         """Decide who has what after a migration went wrong, and go on with the other pages."""
         env = self.env
-        src = env.entered[0] if env.entered is not None else batch.pages[0]
+        src = self._culprit(batch, error)
         loaded, before = self._isolated[src.pfn]
         self._report(error, src, loaded, "migrate_page")
         dst = batch.current
         env.abandon()
         if dst is not None and dst.is_live:
             if dst.is_owned or dst.is_listed:  # The driver has it, and knows no better.
-                env.quarantine(dst, nr_references=max(dst.nr_references - 1, 1))
+                env.quarantine(dst, loaded, nr_references=max(dst.nr_references - 1, 1))
             else:
                 dst.force(nr_references=0)
                 batch.waiting.appendleft(dst.pfn)
-        env.quarantine(src, nr_references=max(before, 1))
+        env.quarantine(src, loaded, nr_references=max(before, 1))
         batch.broken[src.pfn] = None
         batch.pages = [page for page in batch.pages if page.is_isolated and page is not src]
+
+    def _culprit(self, batch: "_Batch", error: Exception) -> MachinePage:
+        """Return the source that `error` is about."""
+        named = getattr(self.env.violation or error, "page", "")
+        for page in batch.pages:
+            if page.name == named:
+                return page
+        return self.env.entered[0] if self.env.entered is not None else batch.pages[0]
 
     # -- putback ------------------------------------------------------------------------------
 
@@ -162,7 +171,7 @@ class DriverCallbacks:
             self._run(putback_movable_page(page))
         except Exception as error:
             self._report(error, page, loaded, "putback_page")
-            env.quarantine(page, nr_references=max(before, 1))
+            env.quarantine(page, loaded, nr_references=max(before, 1))
             return
         if loaded is not None:
             was_released = env.released.pop(pfn, self) is None
@@ -187,12 +196,13 @@ class DriverCallbacks:
         except Exception as error:
             rule = error.rule if isinstance(error, ContractViolation) else "C3"
             text = str(error) if isinstance(error, ContractViolation) else _described(error)
-            page = error.page if isinstance(error, ContractViolation) else ""
-            pfn = int(page[1:]) if page[1:].isdigit() else None
+            named = error.page if isinstance(error, ContractViolation) else ""
+            pfn = int(named[1:]) if named[1:].isdigit() else None
             self.faults.append(Fault(loaded.name, pfn, name, rule, text))
             env.abandon()
             if pfn in env.pages and env.pages[pfn].is_live:
-                env.quarantine(env.pages[pfn], nr_references=max(env.pages[pfn].nr_references, 1))
+                page = env.pages[pfn]
+                env.quarantine(page, loaded, nr_references=max(page.nr_references, 1))
             return None
         finally:
             env.calling = outer
@@ -211,8 +221,9 @@ class DriverCallbacks:
     def _report(
         self, error: Exception, page: MachinePage, loaded: Loaded | None, callback: str
     ) -> None:
-        if self.env.entered is not None:
+        if self.env.entered is not None and self.env.entered[0] is page:
             callback = self.env.entered[1]
+        error = self.env.violation or error  # What it broke first, if it hid that.
         if isinstance(error, ContractViolation):
             self._blame(page, loaded, callback, error.rule, error.args[0])
         else:
@@ -224,9 +235,6 @@ class DriverCallbacks:
         self.env.violation = None
         name = loaded.name if loaded is not None else "nobody"
         self.faults.append(Fault(name, page.pfn, callback, rule, text))
-
-    def _owner(self, srcs: list[int]) -> Loaded | None:
-        return self._isolated[srcs[0]][0]
 
 
 def _described(error: Exception) -> str:
@@ -242,7 +250,8 @@ class _Batch:
         self.waiting = deque(dsts)
         self.left: list[int] = []
         self.broken: dict[int, None] = {}
-        self.kept: list[MachinePage] = []
+        self.kept: list[tuple[MachinePage, int]] = []
+        """Destinations that were not let go after a failure, and of which source."""
         self.current: MachinePage | None = None
         env.drawn = dict.fromkeys(dsts)
         env.on_freed = self.waiting.appendleft
@@ -260,5 +269,5 @@ class _Batch:
         """Take back a destination that was not used; its driver may not have kept it."""
         await page.put()
         assert isinstance(page, MachinePage)
-        if page.is_live:
-            self.kept.append(page)
+        if page.is_live and self.env.entered is not None:
+            self.kept.append((page, self.env.entered[0].pfn))

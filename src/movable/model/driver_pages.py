@@ -211,7 +211,7 @@ class MachineEnv(Env):
         if event == "released":
             self.released[page.pfn] = None
 
-    def quarantine(self, page: MachinePage, *, nr_references: int) -> None:
+    def quarantine(self, page: MachinePage, loaded: Loaded | None, *, nr_references: int) -> None:
         """Take `page` out of compaction's reach: what its driver does with it cannot be trusted."""
         self.abandon()
         if not page.is_live:
@@ -219,3 +219,5 @@ class MachineEnv(Env):
         page.force(nr_references=nr_references)
         self.quarantined[page.pfn] = None
         self.memory.pages.kind[page.pfn] = KERNEL
+        if loaded is not None:
+            self.memory.pages.owner[page.pfn] = loaded.number

@@ -126,7 +126,7 @@ class Machine:
         run(_retire(self.env, driver))
         left = [page for page in self.env.pages.values() if page.loaded is loaded]
         for page in left:
-            self.env.quarantine(page, nr_references=max(page.nr_references, 1))
+            self.env.quarantine(page, loaded, nr_references=max(page.nr_references, 1))
         if left:
             text = f"left {len(left)} pages behind when it was unloaded"
             self.callbacks.faults.append(Fault(loaded.name, left[0].pfn, "unload", "E1", text))

@@ -95,7 +95,7 @@ class Choosy(Balloon):
 
 @pytest.mark.parametrize("rules", ["6.1", "6.12"])
 def test_a_page_whose_driver_refuses_stays_and_the_others_move(rules: str) -> None:
-    machine, balloon = fragmented(rules, seed=3, driver=Choosy)
+    machine, balloon = fragmented(rules, seed=1, driver=Choosy)
     assert isinstance(balloon, Choosy)
     before = {page.pfn for page in machine.pages_of(balloon)}
 
