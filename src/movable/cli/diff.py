@@ -5,6 +5,7 @@ from pathlib import Path
 
 from movable.cli.arguments import add_rules, load, paint_for
 from movable.cli.output import Output
+from movable.cli.owners import own_owners
 
 
 class DiffCommand:
@@ -32,7 +33,7 @@ class DiffCommand:
         from movable.frames.compare import compare
         from movable.report.answers import difference_text
 
-        difference = compare(before, after)
+        difference = compare(before, after, owners=(own_owners(before), own_owners(after)))
         if args.json:
             output.json(difference)
         else:

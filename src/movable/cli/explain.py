@@ -5,6 +5,7 @@ from pathlib import Path
 
 from movable.cli.arguments import add_rules, load, paint_for
 from movable.cli.output import Output
+from movable.cli.owners import add_page_owner, owners_for
 from movable.errors import UsageError
 
 
@@ -23,9 +24,12 @@ class ExplainCommand:
 
     def add_arguments(self, parser: argparse.ArgumentParser) -> None:
         """Declare PFN or --block, SNAPSHOT and --rules."""
-        parser.usage = "%(prog)s [--rules NAME] [--json] (PFN | --block N) [SNAPSHOT]"
+        parser.usage = (
+            "%(prog)s [--page-owner FILE] [--rules NAME] [--json] (PFN | --block N) [SNAPSHOT]"
+        )
         parser.add_argument("operands", nargs="*", metavar="PFN [SNAPSHOT]", help="the page")
         parser.add_argument("--block", metavar="N", help="a pageblock instead of a page")
+        add_page_owner(parser)
         add_rules(parser)
 
     def run(self, args: argparse.Namespace, output: Output) -> int:
@@ -41,12 +45,13 @@ class ExplainCommand:
         from movable.report.answers import page_text, pageblock_text
 
         width, paint = output.width, paint_for(output)
+        owners = owners_for(frames, args)
         if args.block is not None:
-            block = explain_pageblock(frames, number)
+            block = explain_pageblock(frames, number, owners)
             text = pageblock_text(block, width=width, paint=paint)
             output.json(block) if args.json else output.text(text)
         else:
-            page = explain_page(frames, number)
+            page = explain_page(frames, number, owners)
             text = page_text(page, width=width, paint=paint)
             output.json(page) if args.json else output.text(text)
         return 0

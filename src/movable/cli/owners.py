@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from movable.frames.frames import Frames
+    from movable.frames.owner_rules import OwnerRules
     from movable.frames.owners import Owners
 
 
@@ -35,7 +36,7 @@ def owners_for(frames: "Frames", args: argparse.Namespace) -> "Owners":
     """
     from movable.frames.owner_rules import load_rules
     from movable.frames.owners import owners_of
-    from movable.frames.page_owner import page_owner_of, read_page_owner
+    from movable.frames.page_owner import read_page_owner
 
     rules = load_rules(args.owner_rules)
     if args.page_owner is not None:
@@ -43,5 +44,13 @@ def owners_for(frames: "Frames", args: argparse.Namespace) -> "Owners":
         return owners_of(
             frames, read_page_owner(args.page_owner, nr_pfns=nr_pfns, rules=rules).told
         )
+    return own_owners(frames, rules)
+
+
+def own_owners(frames: "Frames", rules: "OwnerRules | None" = None) -> "Owners":
+    """Return the owners of `frames`, by what the snapshot itself has."""
+    from movable.frames.owners import owners_of
+    from movable.frames.page_owner import page_owner_of
+
     found = page_owner_of(frames.snapshot, rules=rules)
     return owners_of(frames, None if found is None else found.told)

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from movable.errors import UsageError
 from movable.frames.frames import Frames
 from movable.frames.indices import nr_suitable_blocks
+from movable.frames.owners import Owners, owners_of
 from movable.frames.survey import ZoneSurvey, survey_of
 from movable.mm.constants import PAGEBLOCK_NR_PAGES, PAGEBLOCK_ORDER
 from movable.mm.doubt import Doubt
@@ -39,7 +40,8 @@ class ZoneDifference:
 class Difference:
     """Two snapshots side by side.
 
-    `nr_pages_by_kind` maps a kind to its pages in the first and in the second.
+    `nr_pages_by_kind` maps a kind to its pages in the first and in the second, `nr_pages_by_owner`
+    an owner, where those are known by more than kinds.
     `nr_pageblocks_retyped` counts pageblocks whose migratetype, as known or inferred, differs;
     `nr_pageblocks_freed` those that became wholly free, `nr_pageblocks_used` those that no longer
     are.
@@ -49,6 +51,7 @@ class Difference:
     after: str
     zones: tuple[ZoneDifference, ...]
     nr_pages_by_kind: Mapping[PageKind, tuple[int, int]]
+    nr_pages_by_owner: Mapping[str, tuple[int, int]]
     nr_pages_changed: int
     nr_pageblocks: int
     nr_pageblocks_changed: int
@@ -75,6 +78,7 @@ class Difference:
                 for zone in self.zones
             ],
             "nr_pages_by_kind": {k.name.lower(): pair for k, pair in self.nr_pages_by_kind.items()},
+            "nr_pages_by_owner": self.nr_pages_by_owner,
             "nr_pages_changed": self.nr_pages_changed,
             "nr_pageblocks": self.nr_pageblocks,
             "nr_pageblocks_changed": self.nr_pageblocks_changed,
@@ -85,8 +89,13 @@ class Difference:
         }
 
 
-def compare(before: Frames, after: Frames) -> Difference:
+def compare(
+    before: Frames, after: Frames, owners: tuple[Owners, Owners] | None = None
+) -> Difference:
     """Compare two snapshots of one machine, page by page.
+
+    Args:
+        owners: those of the first and of the second; default: by page kinds.
 
     Raises:
         UsageError: their zones differ, so they are not of one machine.
@@ -108,6 +117,7 @@ def compare(before: Frames, after: Frames) -> Difference:
             for one, other in zip(first.zones, second.zones, strict=True)
         ),
         nr_pages_by_kind={k: (totals[0].get(k, 0), totals[1].get(k, 0)) for k in kinds},
+        nr_pages_by_owner=_by_owner(*(owners or (owners_of(before), owners_of(after)))),
         nr_pages_changed=sums[0],
         nr_pageblocks=sums[1],
         nr_pageblocks_changed=sums[2],
@@ -116,6 +126,12 @@ def compare(before: Frames, after: Frames) -> Difference:
         nr_pageblocks_used=sums[5],
         doubts=tuple({d.code: d for d in (*before.doubts, *after.doubts)}.values()),
     )
+
+
+def _by_owner(before: Owners, after: Owners) -> dict[str, tuple[int, int]]:
+    old, new = before.nr_pages(), after.nr_pages()
+    names = sorted({*old, *new}, key=lambda name: -max(old.get(name, 0), new.get(name, 0)))
+    return {name: (old.get(name, 0), new.get(name, 0)) for name in names}
 
 
 def _place(zone: ZoneSurvey) -> tuple[int, str, int, int]:

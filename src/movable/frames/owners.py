@@ -107,6 +107,10 @@ class Owners:
 
     def present(self) -> tuple[str, ...]:
         """Return the owners that hold at least one page, those with most pages first."""
+        return tuple(self.nr_pages())
+
+    def nr_pages(self) -> dict[str, int]:
+        """Return how many pages each owner holds that holds any, most first."""
         nr_pages = np.zeros(len(self.names), dtype=np.int64)
         chunk = 1 << 22
         for start in range(0, len(self._frames.kinds), chunk):
@@ -114,7 +118,8 @@ class Owners:
             nr_pages += np.bincount(codes, minlength=len(self.names))
         nr_pages[NOBODY] = 0
         order = np.argsort(-nr_pages, kind="stable")
-        return tuple(self.names[code] for code in order.tolist() if nr_pages[code])
+        ranked = [code for code in order.tolist() if nr_pages[code]]
+        return {self.names[code]: int(nr_pages[code]) for code in ranked}
 
 
 def owners_of(frames: Frames, told: Told | None = None) -> Owners:

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from movable.errors import UsageError
 from movable.frames.frames import Frames
 from movable.frames.movability import Fate, Why, page_fates, unevictable_allowed, why
+from movable.frames.owners import Owners, owners_of
 from movable.frames.pageblocks import Confidence
 from movable.frames.survey import count_kinds
 from movable.mm.constants import (
@@ -32,7 +33,7 @@ class PageblockExplanation:
 
     `nid` and `zone` are those of its first page that is in a zone, None if none is.  `text` is one
     sentence on whether it can become a huge page, `as_target` one on whether the free scanner uses
-    its free pages.
+    its free pages.  `nr_stay_by_owner` counts the pages that stay, by who would have to move them.
     """
 
     pageblock: int
@@ -44,6 +45,7 @@ class PageblockExplanation:
     nr_pages_by_kind: Mapping[PageKind, int]
     text: str
     as_target: str
+    nr_stay_by_owner: Mapping[str, int]
 
     def to_json(self) -> dict[str, object]:
         """Return the form that ``--json`` prints."""
@@ -58,6 +60,7 @@ class PageblockExplanation:
             "nr_pages_by_kind": {k.name.lower(): n for k, n in self.nr_pages_by_kind.items()},
             "text": self.text,
             "as_target": self.as_target,
+            "nr_stay_by_owner": self.nr_stay_by_owner,
         }
 
 
@@ -68,6 +71,7 @@ class PageExplanation:
     `flags` are the kernel's names of the bits in `flags_word`, in the dialect of the snapshot's
     release.  `head_pfn` is the first page of the folio or free block of `order` that it is part of:
     itself, for a single page.  `mapcount` and `cgroup` are None where they were not captured.
+    `owner` is empty for a page that nobody holds.
     """
 
     pfn: int
@@ -80,6 +84,7 @@ class PageExplanation:
     mapcount: int | None
     cgroup: int | None
     why: Why
+    owner: str
     pageblock: PageblockExplanation
 
     def to_json(self) -> dict[str, object]:
@@ -95,14 +100,18 @@ class PageExplanation:
             "order": self.order,
             "mapcount": self.mapcount,
             "cgroup": self.cgroup,
+            "owner": self.owner or None,
             "fate": self.why.fate.name.lower(),
             "text": self.why.text,
             "pageblock": self.pageblock.to_json(),
         }
 
 
-def explain_page(frames: Frames, pfn: int) -> PageExplanation:
+def explain_page(frames: Frames, pfn: int, owners: Owners | None = None) -> PageExplanation:
     """Explain the page at `pfn`.
+
+    Args:
+        owners: names for who holds what; default: by page kinds.
 
     Raises:
         UsageError: the snapshot has no such page.
@@ -110,6 +119,7 @@ def explain_page(frames: Frames, pfn: int) -> PageExplanation:
     snapshot = frames.snapshot
     if not 0 <= pfn < snapshot.nr_pfns:
         raise UsageError(f"no PFN {pfn:#x} here: they end at {snapshot.nr_pfns - 1:#x}")
+    owners = owners or owners_of(frames)
     kind = _kind_at(frames, pfn)
     head_pfn = _head_pfn(frames, pfn)
     order = int(frames.orders[head_pfn])
@@ -131,7 +141,8 @@ def explain_page(frames: Frames, pfn: int) -> PageExplanation:
             rules=frames.rules.rules,
             unevictable_allowed=unevictable_allowed(snapshot),
         ),
-        pageblock=explain_pageblock(frames, pfn >> PAGEBLOCK_ORDER),
+        owner=owners.names[int(owners.codes(pfn, pfn + 1)[0])],
+        pageblock=explain_pageblock(frames, pfn >> PAGEBLOCK_ORDER, owners),
     )
 
 
@@ -146,8 +157,13 @@ def _head_pfn(frames: Frames, pfn: int) -> int:
     return first + int(heads[-1]) if len(heads) else pfn
 
 
-def explain_pageblock(frames: Frames, pageblock: int) -> PageblockExplanation:
+def explain_pageblock(
+    frames: Frames, pageblock: int, owners: Owners | None = None
+) -> PageblockExplanation:
     """Explain pageblock number `pageblock` (a PFN divided by 512).
+
+    Args:
+        owners: names for who holds what stays; default: by page kinds.
 
     Raises:
         UsageError: the snapshot has no such pageblock.
@@ -168,7 +184,17 @@ def explain_pageblock(frames: Frames, pageblock: int) -> PageblockExplanation:
         nr_pages_by_kind=count_kinds(frames.kinds[start_pfn : start_pfn + PAGEBLOCK_NR_PAGES]),
         text=_pageblock_text(frames, start_pfn),
         as_target=_target_text(migratetype),
+        nr_stay_by_owner=_stay_by_owner(frames, start_pfn, owners or owners_of(frames)),
     )
+
+
+def _stay_by_owner(frames: Frames, start_pfn: int, owners: Owners) -> dict[str, int]:
+    """Return how many pages of each owner stay, most first."""
+    fates = _fates_of_pageblock(frames, start_pfn)
+    codes = owners.codes(start_pfn, start_pfn + len(fates))
+    nr_pages = np.bincount(codes[fates == Fate.STAYS])
+    ranked = sorted(np.flatnonzero(nr_pages).tolist(), key=lambda code: -int(nr_pages[code]))
+    return {owners.names[code]: int(nr_pages[code]) for code in ranked}
 
 
 def _zone_of(frames: Frames, start_pfn: int) -> ZoneInfo | None:

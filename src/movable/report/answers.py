@@ -5,12 +5,14 @@ from typing import Final
 
 from movable.frames.compare import Difference
 from movable.frames.movability import Fate
+from movable.frames.owners import KIND_OWNERS
 from movable.frames.pageblocks import Confidence
 from movable.mm.constants import NR_PAGE_ORDERS
 from movable.predict.explain import PageblockExplanation, PageExplanation
 from movable.report.lines import Paint, doubt_lines, printable, table
 from movable.report.palette import label
 
+_TOP_OWNERS: Final = 20
 CONFIDENCE_WORDS: Final = {
     Confidence.UNKNOWN: "a guess",
     Confidence.INDISTINGUISHABLE: "one of several that fit",
@@ -28,6 +30,7 @@ def page_text(page: PageExplanation, *, width: int, paint: Paint) -> str:
         f"  flags      {page.flags_word:#018x} {', '.join(page.flags) or 'none'}"
         f" (as Linux {page.dialect} names them)",
         f"  part of    {_part_of(page)}",
+        f"  held by    {printable(page.owner) or 'nobody'}",
     ]
     if page.mapcount is not None:
         lines.append(f"  map count  {page.mapcount}")
@@ -69,6 +72,9 @@ def pageblock_text(block: PageblockExplanation, *, width: int, paint: Paint) -> 
         "",
         *table(["kind", "pages"], rows, paint=paint),
     ]
+    if block.nr_stay_by_owner:
+        must = [(printable(owner), nr) for owner, nr in block.nr_stay_by_owner.items()]
+        lines += ["", *table(["must move before it can be free", "pages"], must, paint=paint)]
     return "\n".join(lines)
 
 
@@ -102,6 +108,7 @@ def difference_text(difference: Difference, *, width: int, paint: Paint) -> str:
         "",
         paint.bold("Pages by kind"),
         *table(["kind", "before", "after", "change"], kinds, paint=paint),
+        *_owner_lines(d, paint=paint),
         "",
         paint.bold("Free blocks by order"),
         *table(head, zones, paint=paint, nr_left=2),
@@ -114,3 +121,17 @@ def difference_text(difference: Difference, *, width: int, paint: Paint) -> str:
         *doubt_lines(d.doubts, width=width, paint=paint),
     ]
     return "\n".join(lines)
+
+
+def _owner_lines(difference: Difference, *, paint: Paint) -> list[str]:
+    """Return the owners whose pages became more or fewer, if they are known by more than kinds."""
+    changed = [
+        (printable(owner), old, new, f"{new - old:+d}")
+        for owner, (old, new) in difference.nr_pages_by_owner.items()
+        if old != new and owner not in KIND_OWNERS
+    ]
+    if not changed:
+        return []
+    changed.sort(key=lambda row: -abs(int(row[3])))
+    head = ["owner", "before", "after", "change"]
+    return ["", paint.bold("Pages by owner"), *table(head, changed[:_TOP_OWNERS], paint=paint)]
