@@ -210,4 +210,5 @@ class Env(State):
             location = lock.at + 2 if isinstance(lock, Page) else lock.at
             self.heap[location] = None
         task.reset()
+        self.violation = None
         return held

@@ -103,6 +103,21 @@ class PutbackWithoutPut(Core):
         await page.unlock()
 
 
+class PutbackTwice(Core):
+    """Puts a page back that did not move, and then all that it had isolated."""
+
+    async def putback_movable_page(self, page: Page) -> None:
+        """BUG: the second time the driver has the page already."""
+        await page.lock()
+        owner = await page.owner()
+        if owner is not None:
+            await call_putback(owner, page)
+            await page.clear_isolated("putback")
+            await call_putback(owner, page)
+        await page.unlock()
+        await page.put()
+
+
 class NoReference(Core):
     """Looks at the page, and locks it, before holding a reference."""
 

@@ -111,6 +111,31 @@ class StaysListed(Shelf):
         await self._settle()
 
 
+class AgreesTwice(Shelf):
+    """Relies on compaction not to isolate a page twice, which it did not promise in 2015."""
+
+    async def isolate_page(self, page: Page, mode: IsolateMode) -> bool:
+        """BUG: says yes to a page that is isolated already."""
+        async with self.lock:
+            if not await page.isolated():
+                await self.pages.remove(page)
+                await self.nr_isolated.add(1)
+        return True
+
+
+class RefusesTheSecond(Shelf):
+    """The fix of `AgreesTwice`."""
+
+    async def isolate_page(self, page: Page, mode: IsolateMode) -> bool:
+        """Refuse what is isolated."""
+        async with self.lock:
+            if await page.isolated():
+                return False
+            await self.pages.remove(page)
+            await self.nr_isolated.add(1)
+        return True
+
+
 class FreeIgnoresIsolation(Shelf):
     """Frees a page without asking whether it is isolated."""
 
