@@ -14,35 +14,27 @@ PRIMITIVES: Final = frozenset(
     (
         "add_tail",
         "alloc_page",
-        "cancel",
         "choice",
         "clear_mark",
         "clear_page_movable",
         "compare_exchange",
-        "complete",
         "copy_folio_from",
         "copy_from",
         "fault",
-        "flush",
         "get_unless_zero",
         "has_mark",
-        "isolated",
         "lock",
-        "owner",
         "page_movable",
         "put",
-        "queue",
         "read_lock",
         "read_unlock",
         "refcount",
-        "remove",
         "set_isolated",
         "set_mark",
         "set_page_movable",
         "test_and_set",
         "trylock",
         "unlock",
-        "wait",
         "wait_event",
         "wait_locked",
         "wake_up",
@@ -51,7 +43,20 @@ PRIMITIVES: Final = frozenset(
         "write_unlock",
     )
 )
-"""Names that mean a step whatever they are called on; `get`, `add`, `read` could be anything."""
+"""Names that mean a step whatever they are called on."""
+
+ON_SELF: Final = PRIMITIVES | {
+    "add",
+    "cancel",
+    "complete",
+    "empty",
+    "first",
+    "flush",
+    "queue",
+    "remove",
+    "wait",
+}
+"""Names that mean a step when called on what an attribute of the driver holds."""
 
 UNSTEADY: Final = {
     "random": "random numbers",
@@ -79,14 +84,13 @@ def lint(tree: ast.Module) -> list[Remark]:
 
 def _forgotten_awaits(tree: ast.Module) -> Iterator[Remark]:
     awaited = {id(node.value) for node in ast.walk(tree) if isinstance(node, ast.Await)}
-    returned = {id(node.value) for node in ast.walk(tree) if isinstance(node, ast.Return)}
     for function in ast.walk(tree):
         if not isinstance(function, ast.AsyncFunctionDef):
             continue
         for node in ast.walk(function):
-            if isinstance(node, ast.Call) and id(node) not in awaited | returned:
+            if isinstance(node, ast.Call) and id(node) not in awaited:
                 name = _called(node)
-                if name in PRIMITIVES:
+                if name in (ON_SELF if _is_on_self(node) else PRIMITIVES):
                     text = f"{name}() is not awaited, so it does not happen"
                     yield Remark(node.lineno, text, is_error=True)
 
@@ -96,6 +100,13 @@ def _called(call: ast.Call) -> str:
     if isinstance(function, ast.Attribute):
         return function.attr
     return function.id if isinstance(function, ast.Name) else ""
+
+
+def _is_on_self(call: ast.Call) -> bool:
+    """Return whether it is ``self.something.name()``."""
+    on = call.func.value if isinstance(call.func, ast.Attribute) else None
+    holder = on.value if isinstance(on, ast.Attribute) else None
+    return isinstance(holder, ast.Name) and holder.id == "self"
 
 
 def _unsteady(tree: ast.Module) -> Iterator[Remark]:

@@ -53,6 +53,8 @@ class Env(State):
         """Migration passes in all, and those before sync modes wait for page locks."""
         self.nr_faults = 1
         """How often something outside the driver may fail in one run; 0: never."""
+        self.asked_fault = False
+        """Whether any run came to a point where something may fail."""
         self.decide: Callable[[str, int], int] = lambda name, nr_options: 0
         """How a choice goes when the program runs alone."""
         self.at, self.steps, self.state = 0, dict[object, Any](), self
@@ -128,6 +130,7 @@ class Env(State):
 
     async def fault(self, name: str) -> bool:
         """Return whether something outside the driver fails here: the checker tries both."""
+        self.asked_fault = True
         return bool(self.nr_faults and await self._choice(2, name, is_fault=True))
 
     def _choice(self, nr_options: int, name: str, *, is_fault: bool) -> Act[int]:

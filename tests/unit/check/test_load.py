@@ -1,12 +1,14 @@
 """Drivers from files: what is refused, in one sentence with file and line."""
 
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 
 from movable.check import Scenario, check
 from movable.check.lint import lint
 from movable.check.load import load_driver
+from movable.driver.examples import balloon, gpu, zsmalloc
 from movable.errors import UsageError
 
 HEAD = """\
@@ -52,6 +54,14 @@ def write(tmp_path: Path, text: str) -> Path:
             HEAD.replace("        pass", "        if page.trylock():\n            pass"),
             r"mine.py:9: trylock\(\) is not awaited",
         ),
+        (
+            HEAD.replace("        pass", "        self.pages.remove(page)"),
+            r"mine.py:9: remove\(\) is not awaited",
+        ),
+        (
+            HEAD.replace("        pass", "        return page.unlock()"),
+            r"mine.py:9: unlock\(\) is not awaited",
+        ),
         (HEAD + HEAD.replace("Mine", "Other"), "several drivers in it: choose one of Mine, Other"),
         ("\0", "mine.py"),
     ],
@@ -82,6 +92,19 @@ def test_state_outside_the_primitives_is_remarked(tmp_path: Path) -> None:
 
     assert (remark.line, remark.is_error) == (10, False)
     assert "self.count is shared state that the checker cannot see" in remark.text
+
+
+@pytest.mark.parametrize("module", [balloon, gpu, zsmalloc])
+def test_the_shipped_drivers_have_no_remarks(module: ModuleType) -> None:
+    assert module.__file__ is not None
+
+    assert load_driver(Path(module.__file__)).remarks == ()
+
+
+def test_a_list_of_its_own_is_not_taken_for_a_primitive(tmp_path: Path) -> None:
+    text = HEAD.replace("        pass", "        names = [1]\n        names.remove(1)")
+
+    assert load_driver(write(tmp_path, text)).remarks == ()
 
 
 def test_clocks_random_numbers_and_sets_are_remarked() -> None:
