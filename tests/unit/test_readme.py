@@ -12,8 +12,9 @@ SHOWN = re.search(r"    \$ movable (sample:\w+)\n\n((?:    .*\n|\n)+)", README)
 
 
 def test_the_summary_in_the_readme_is_what_movable_prints(
-    capsys: pytest.CaptureFixture[str],
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.delenv("COLUMNS", raising=False)
     assert SHOWN is not None
     assert run([SHOWN[1]]) == 0
     printed = capsys.readouterr().out.splitlines()

@@ -21,7 +21,12 @@ from movable.mm.snapshot import Snapshot
 
 _MAX_OTHER_BYTES: Final = 4 << 30
 _ARCHIVE_SUFFIX: Final = re.compile(r"\.(movable|(tar|tgz|txz|tzst)(\.(gz|xz|zst))?)$")
-_STORM_MODES: Final = ("kernel", "movable", "movable+retry_mayfail", "kernel+retry_mayfail")
+_STORM_MODES: Final = (
+    "kernel+noretry",
+    "movable+noretry",
+    "movable+retry_mayfail",
+    "kernel+retry_mayfail",
+)
 """GFP flags of the lab's allocation storms, by the number that ``storm:K:COUNT:MODE`` ends with."""
 
 _ACTION_FILES: Final = ("compact_memory", "nr_hugepages", "labtool storm", "/compact ")
