@@ -147,7 +147,7 @@ class Env(State):
     async def alloc_page(self, gfp: str = GFP_HIGHUSER_MOVABLE) -> Page | None:
         """Return a page with one reference, None if there is none."""
         if gfp != GFP_ATOMIC:
-            may_sleep(self, f"alloc_page({gfp})")
+            may_sleep(self, "alloc_page", gfp)
         if gfp in (GFP_KERNEL, GFP_HIGHUSER_MOVABLE):
             note_order(self, FS_RECLAIM)
         if await self.fault("alloc_page"):

@@ -22,7 +22,7 @@ class Entry(Protocol):
     def guards(self) -> Accesses:
         """What else a list step of it looks at."""
 
-    def check_list_access(self, what: str) -> None:
+    def check_list_access(self, act: str, linked: object) -> None:
         """Assert that the calling thread may use the link."""
 
 
@@ -48,7 +48,7 @@ class Node:
         self.link = state.new(None, f"{name}.list")
         self.guards: Accesses = ()
 
-    def check_list_access(self, what: str) -> None:
+    def check_list_access(self, act: str, linked: object) -> None:
         """Accept: only a page's link is ever lent to somebody else."""
 
     def __str__(self) -> str:
@@ -80,7 +80,7 @@ class PageList(Primitive, Generic[E]):
         self.guards: Accesses = ()
         state.heap[self.at] = Link(self, self, self)
 
-    def check_list_access(self, what: str) -> None:
+    def check_list_access(self, act: str, linked: object) -> None:
         """Accept: the anchor is the driver's."""
 
     @operation(_changes)
@@ -96,7 +96,7 @@ class PageList(Primitive, Generic[E]):
     @operation(_changes)
     def remove(self, entry: E) -> None:
         """Unlink `entry` and poison its link: ``list_del()``."""
-        entry.check_list_access(f"list_del from {self}")
+        entry.check_list_access("list_del from", self)
         link = self._link_of(entry, "removes")
         if link.on is not self:
             raise self._fault("S6", f"removes {entry} from {self}, but it is on {link.on}", entry)
@@ -141,7 +141,7 @@ class PageList(Primitive, Generic[E]):
         return isinstance(link, Link) and link.on is self
 
     def _insert(self, entry: E, before: Any, after: Any) -> None:  # noqa: ANN401
-        entry.check_list_access(f"list_add to {self}")
+        entry.check_list_access("list_add to", self)
         link = self.state.heap[entry.link]
         if isinstance(link, Link):
             raise self._fault("S6", f"adds {entry} to {self}, but it is on {link.on}", entry)

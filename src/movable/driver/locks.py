@@ -41,12 +41,12 @@ class Reclaim:
         return self.name
 
 
-def may_sleep(state: State, what: str) -> None:
-    """Assert that the calling thread may sleep."""
+def may_sleep(state: State, act: str, on: object) -> None:
+    """Assert that the calling thread may sleep: it is about to do `act` with `on`."""
     task = state.task
     if task.nr_spinlocks and state.mode != VOID:
         spinlock = next(lock for lock in reversed(task.held) if lock.is_spinning)
-        raise state.fail("C1", f"{task} does {what}, which may sleep, with {spinlock} held")
+        raise state.fail("C1", f"{task} does {act}({on}), which may sleep, with {spinlock} held")
 
 
 def note_order(state: State, name: str) -> None:
@@ -101,7 +101,7 @@ class Lock(Primitive):
             if state.heap[self.at] is state.task:
                 raise state.fail("L6", f"{state.task} takes {self} again, which it holds already")
             if not self.is_spinning:
-                may_sleep(state, f"lock({self})")
+                may_sleep(state, "lock", self)
             if state.task.held:
                 note_order(state, self.name)
         return self._lock()
@@ -277,7 +277,7 @@ class Completion(Primitive):
 
     def wait(self) -> Act[None]:
         """Wait for one `complete`, and consume it."""
-        may_sleep(self.state, f"wait_for_completion({self})")
+        may_sleep(self.state, "wait_for_completion", self)
         return self._wait()
 
     @operation(at((0, WRITE)), ready=lambda completion: bool(completion.current))
@@ -301,7 +301,7 @@ class WaitQueue(Primitive):
 
     async def wait_event(self, condition: Callable[[], bool], *over: Primitive) -> None:
         """Wait until `condition`, which looks at the values of `over` only, is true."""
-        may_sleep(self.state, f"wait_event({self})")
+        may_sleep(self.state, "wait_event", self)
         locations = tuple(primitive.at for primitive in over)
         while True:
             seen, is_true = await self._look(condition, locations)

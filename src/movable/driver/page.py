@@ -192,7 +192,7 @@ class Page:
         task = self.env.task
         if task.held and self.env.mode != VOID:
             self._before_lock()
-            may_sleep(self.env, f"lock_page({self})")
+            may_sleep(self.env, "lock_page", self)
             if _heap(self, LOCK) is task:
                 raise self._fail("L6", f"locks {self} again, which it has locked already")
             for held in task.held:
@@ -370,12 +370,16 @@ class Page:
         self.env.heap[self.at + MOVED] = True
         self.env.note("migrated", self)
 
-    def check_list_access(self, what: str) -> None:
+    def check_list_access(self, act: str, linked: object) -> None:
         """Assert that the calling thread may use ``page->lru``: it is compaction's if isolated."""
-        self._must_live(what + " of")
-        if _heap(self, ISOLATED) is True and self not in self.env.task.arguments:
-            raise self._fail("S7", f"does {what} with {self}, which is isolated")
-        self._note("lists", 1)
+        env = self.env
+        if env.heap[self.at + LIFE] == "freed":
+            raise self._fail("R6", f"does {act} {linked} of {self}, which is free")
+        arguments = env.task.arguments
+        if env.heap[self.at + ISOLATED] is True and self not in arguments:
+            raise self._fail("S7", f"does {act} {linked} with {self}, which is isolated")
+        if arguments:
+            self._note("lists", 1)
 
     # -- contents -----------------------------------------------------------------------------
 
@@ -417,7 +421,7 @@ class Page:
 
     async def copy_folio_from(self, src: "Page") -> None:
         """Copy like `copy_from`, with a chance to sleep, as large folios need."""
-        may_sleep(self.env, f"a copy of {src}")
+        may_sleep(self.env, "copy_folio", src)
         await self.copy_from(src)
 
     @operation(at((DATA, WRITE), (LIFE, READ)))

@@ -286,12 +286,12 @@ class Work(Primitive):
 
     def flush(self) -> Act[None]:
         """Wait until it has run, if it was queued: ``flush_work()``."""
-        may_sleep(self.state, f"flush_work({self})")
+        may_sleep(self.state, "flush_work", self)
         return self._flush()
 
     def cancel(self) -> Act[None]:
         """Take it off the queue, or wait until it has run: ``cancel_work_sync()``."""
-        may_sleep(self.state, f"cancel_work_sync({self})")
+        may_sleep(self.state, "cancel_work_sync", self)
         return self._cancel()
 
     @operation(at((0, READ)), ready=lambda work: work.current == IDLE)

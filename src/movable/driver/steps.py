@@ -13,8 +13,9 @@ both are `ADD` (two references taken, in either order).  A step that turned out 
 failed trylock for one, counts as the weaker access.
 """
 
-from collections.abc import Awaitable, Callable, Generator, Iterator
+from collections.abc import Awaitable, Callable, Generator
 from functools import partial
+from types import coroutine
 from typing import Any, Concatenate, Final, Generic, ParamSpec, Protocol, TypeVar
 
 from movable.driver.contract import ContractViolation
@@ -73,46 +74,30 @@ class Step(Generic[T]):
         return f"<{self.owner}.{self.verb}>"
 
 
-class Done(Generic[T]):
-    """A primitive that has happened already: awaiting it gives its value at once."""
+@coroutine
+def Done(value: T) -> Generator[Any, Any, T]:
+    """Return a primitive that has happened already: awaiting it gives `value` at once.
 
-    __slots__ = ("value",)
-
-    def __init__(self, value: T) -> None:
-        self.value = value
-
-    def __await__(self) -> Generator[Any, Any, T]:
-        return self  # type: ignore[return-value]
-
-    def __iter__(self) -> "Done[T]":
-        return self
-
-    def __next__(self) -> "Step[T]":
-        raise StopIteration(self.value)
+    A generator, since nothing that is not part of the interpreter can be awaited as cheaply.
+    """
+    return value
+    yield
 
 
-class _Nothing:
-    """A primitive that has happened and gives nothing: most do."""
-
-    __slots__ = ()
-
-    def __await__(self) -> Iterator[Any]:
-        return iter(())
-
-
-_NOTHING: Final = _Nothing()
-_TRUE: Final = Done(True)
-_FALSE: Final = Done(False)
+def _ended() -> Generator[Any, Any, None]:
+    """Return a generator that has ended: it can be awaited any number of times, and gives None."""
+    generator = Done(None)
+    for _ in generator:
+        pass
+    return generator
 
 
-_GIVEN: Final[dict[object, Any]] = {None: _NOTHING, True: _TRUE, False: _FALSE}
+_NOTHING: Final = _ended()
 
 
 def done(value: T) -> "Act[T]":
     """Return what gives `value` when awaited."""
-    if value is None or value is True or value is False:
-        return _GIVEN[value]  # type: ignore[no-any-return]
-    return Done(value)
+    return _NOTHING if value is None else Done(value)  # type: ignore[return-value]
 
 
 Act = Awaitable[T]
@@ -265,9 +250,9 @@ def operation(
         def call(owner: Any, *args: Any) -> Act[T]:  # noqa: ANN401
             mode = owner.state.mode
             if mode:
-                if mode == ALONE and ready is None:
+                if mode == ALONE and (ready is None or ready(owner, *args)):
                     value = body(owner, *args)
-                    return _NOTHING if value is None else done(value)  # type: ignore[return-value]
+                    return _NOTHING if value is None else Done(value)  # type: ignore[return-value]
                 return at_once(owner, args)
             step: Act[T] | None = owner.steps.get((verb, args))
             return make(owner, args) if step is None else step
@@ -275,9 +260,9 @@ def operation(
         def call_bare(owner: Any) -> Act[T]:  # noqa: ANN401
             mode = owner.state.mode
             if mode:
-                if mode == ALONE and ready is None:
+                if mode == ALONE and (ready is None or ready(owner)):
                     value = body(owner)
-                    return _NOTHING if value is None else done(value)  # type: ignore[return-value]
+                    return _NOTHING if value is None else Done(value)  # type: ignore[return-value]
                 return at_once(owner, ())
             step: Act[T] | None = owner.steps.get(verb)
             return make(owner, ()) if step is None else step
