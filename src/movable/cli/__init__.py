@@ -46,8 +46,13 @@ COMMANDS: Final = {
         "movable.cli.preflight:PreflightCommand",
         "will an allocation succeed? exit code",
     ),
+    "watch": ("movable.cli.watch:WatchCommand", "when and why this machine's outlook changes"),
+    "redact": ("movable.cli.redact:RedactCommand", "a copy of a snapshot that can be shared"),
     "score": ("movable.cli.score:ScoreCommand", "predictions beside what a real kernel did"),
-    "run": ("movable.cli.run:RunCommand", "a scenario on the machine model, with drivers in Python"),
+    "run": (
+        "movable.cli.run:RunCommand",
+        "a scenario on the machine model, with drivers in Python",
+    ),
     "report": ("movable.cli.report:ReportCommand", "one HTML file: map, blockers, free blocks"),
 }
 SUMMARY: Final = "movable.cli.summary:SummaryCommand"

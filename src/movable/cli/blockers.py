@@ -37,7 +37,8 @@ class BlockersCommand:
 
     def run(self, args: argparse.Namespace, output: Output) -> int:
         """Count, and print the table."""
-        from movable.predict.costs import check_order, costs_of
+        from movable.frames.available import check_order
+        from movable.predict.costs import costs_of
 
         order = check_order(args.order)
         frames = load(args.snapshot, output, rules=args.rules)

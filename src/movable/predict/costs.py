@@ -25,11 +25,11 @@ from movable.compiled.costs import (
     NR_WHOLE,
     count_costs,
 )
-from movable.errors import UsageError
+from movable.frames.available import check_order
 from movable.frames.frames import Frames
 from movable.frames.movability import FIXED_KINDS, page_fates, unevictable_allowed
 from movable.frames.owners import Owners
-from movable.mm.constants import MAX_PAGE_ORDER, PAGEBLOCK_ORDER
+from movable.mm.constants import PAGEBLOCK_ORDER
 from movable.mm.doubt import Doubt
 from movable.mm.kinds import KIND_MASK, PageKind
 from movable.mm.zoneinfo import ZoneInfo
@@ -97,19 +97,6 @@ class Costs:
             "nr_room": self.nr_room,
             "doubts": [asdict(doubt) for doubt in self.doubts],
         }
-
-
-def check_order(order: int) -> int:
-    """Return `order`.
-
-    Raises:
-        UsageError: no free block can have it.
-    """
-    if not 0 <= order <= MAX_PAGE_ORDER:
-        raise UsageError(
-            f"order {order}: the largest block that the kernel hands out has order {MAX_PAGE_ORDER}"
-        )
-    return order
 
 
 def costs_of(

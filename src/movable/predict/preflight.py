@@ -16,15 +16,13 @@ from enum import Enum
 from typing import Final
 
 from movable.errors import UsageError
+from movable.frames.available import check_order, nr_in_zone
 from movable.frames.frames import Frames
 from movable.frames.truth import Truth
 from movable.mm.constants import MIGRATE_MOVABLE, PAGEBLOCK_ORDER
 from movable.mm.doubt import Doubt
 from movable.mm.snapshot import Snapshot
-from movable.mm.zoneinfo import ZoneInfo
 from movable.model.gfp import parse_gfp
-from movable.model.zone import ZONE_INDEX
-from movable.predict.costs import check_order
 from movable.predict.forecast import Forecast, predict
 from movable.predict.whatif import perform_once
 
@@ -144,23 +142,11 @@ def nr_available(
     Args:
         rows: free blocks per order of each populated zone.
         is_movable: whether the request may use ZONE_MOVABLE.
-
-    Source: __zone_watermark_ok(), mm/page_alloc.c.  Left out: HighAtomic and CMA reserves.
     """
-    highest = ZONE_INDEX["Movable" if is_movable else "Normal"]
     return sum(
-        _nr_in_zone(zone, row, order=order, highest=highest)
+        nr_in_zone(zone, row, order=order, is_movable=is_movable)
         for zone, row in zip(snapshot.populated_zones, rows, strict=True)
     )
-
-
-def _nr_in_zone(zone: ZoneInfo, row: Sequence[int], *, order: int, highest: int) -> int:
-    if ZONE_INDEX.get(zone.name, highest + 1) > highest:
-        return 0
-    nr_free = sum(count << size for size, count in enumerate(row))
-    nr_blocks = sum(count << (size - order) for size, count in enumerate(row) if size >= order)
-    reserve = zone.protection[highest] if highest < len(zone.protection) else 0
-    return min(nr_blocks, max(0, nr_free - zone.min - reserve) >> order)
 
 
 def _range_of(forecast: Forecast, nr_after: int) -> tuple[int, int]:

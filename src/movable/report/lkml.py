@@ -10,6 +10,7 @@ from movable.mm.doubt import Doubt
 from movable.predict.block_analysis import TypeAnalysis, ZoneAnalysis
 from movable.predict.costs import Costs
 from movable.predict.forecast import Forecast
+from movable.report.lines import printable
 from movable.report.units import memory_text
 
 COLUMNS: Final = 75
@@ -57,7 +58,7 @@ def _wrapped(text: str, first: str) -> list[str]:
 
 def _ascii(text: str) -> str:
     plain = text.replace("“", '"').replace("”", '"')
-    return plain.encode("ascii", "backslashreplace").decode()
+    return printable(plain).encode("ascii", "backslashreplace").decode()
 
 
 def _type_table(zone: ZoneAnalysis) -> Iterator[str]:
@@ -105,5 +106,6 @@ def _costs(costs: Costs) -> Iterator[str]:
     yield f"  {'owner':<28}{'pages':>9}{'blocks':>8}{'alone':>8}{'gain at most':>14}"
     for row in costs.rows[:_TOP_COSTS]:
         gain = "-" if row.is_fixed else str(row.nr_huge_if_movable)
-        owner = row.owner if len(row.owner) <= 28 else row.owner[:25] + "..."
+        owner = _ascii(row.owner)
+        owner = owner if len(owner) <= 28 else owner[:25] + "..."
         yield f"  {owner:<28}{row.nr_pages:>9}{row.nr_blocks:>8}{row.nr_blocks_alone:>8}{gain:>14}"

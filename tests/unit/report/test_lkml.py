@@ -34,7 +34,7 @@ def test_it_fits_a_mail(scenario: str) -> None:
     text = text_of(scenario, Doubt("hostile", "a “name” \x1b[31m that is much too long " * 9))
 
     assert text.isascii()
-    assert text.isprintable() or text.replace("\n", "").isprintable()
+    assert text.replace("\n", "").isprintable()
     assert max(map(len, text.splitlines())) <= COLUMNS
 
 
