@@ -59,7 +59,9 @@ def synthetic(nr_gib: int, seed: int = 1) -> Snapshot:
     return Snapshot("synthetic", "6.12.0-synthetic", flags, None, None, (zone,), {})
 
 
-def timed(question: str, nr_items: int, unit: str, seconds: float, base: float) -> dict[str, object]:
+def timed(
+    question: str, nr_items: int, unit: str, seconds: float, base: float
+) -> dict[str, object]:
     """Print one rate and its ratio to `base`, and return them."""
     rate = nr_items / seconds
     print(f"{question:44s} {rate / 1e6:9.1f} M {unit}/s  {rate / base:8.1f} x", flush=True)
