@@ -57,9 +57,6 @@ class LinuxRules(NamedTuple):
     unaligned_skip_test: bool
     """Skip bits are tested at an unaligned zone start too (6.3)."""
 
-    section_jumps: bool
-    """Scanners step over offline sections at once (6.6)."""
-
     freelist_hygiene: bool
     """A free block is always on the list of its pageblock's type (6.10)."""
 
@@ -68,9 +65,6 @@ class LinuxRules(NamedTuple):
 
     pcp_auto_high: bool
     """Per-CPU `high` tunes itself between high_min and high_max, and decays (6.7)."""
-
-    lru_batch: int
-    """Pages in one CPU's lru_add batch: 15, or 31 (6.8)."""
 
     page_type_movable: bool
     """movable_ops pages are known by page type and flag, not by their mapping (6.17)."""
@@ -83,12 +77,6 @@ class LinuxRules(NamedTuple):
 
     proactive_leeway: bool
     """Proactive marks: low = 100 - p, high = low + min(10, low / 2) (2025)."""
-
-    suitable_from_watermark: bool
-    """The suitability test starts at the request's watermark, not at min or low (6.14)."""
-
-    mapped_drains_lru: bool
-    """Each mapped page that migrates flushes the CPU's lru_add batch (6.1)."""
 
 
 LINUX_6_1: Final = LinuxRules(
@@ -106,17 +94,13 @@ LINUX_6_1: Final = LinuxRules(
     cached_free_one_lower=False,
     last_is_block_start=False,
     unaligned_skip_test=False,
-    section_jumps=False,
     freelist_hygiene=False,
     highatomic_free_only=False,
     pcp_auto_high=False,
-    lru_batch=15,
     page_type_movable=False,
     tails_copy_head_flags=False,
     nopage_reads_zero=False,
     proactive_leeway=False,
-    suitable_from_watermark=False,
-    mapped_drains_lru=True,
 )
 
 LINUX_6_12: Final = LinuxRules(
@@ -134,24 +118,19 @@ LINUX_6_12: Final = LinuxRules(
     cached_free_one_lower=True,
     last_is_block_start=True,
     unaligned_skip_test=True,
-    section_jumps=True,
     freelist_hygiene=True,
     highatomic_free_only=True,
     pcp_auto_high=True,
-    lru_batch=31,
     page_type_movable=False,
     tails_copy_head_flags=True,
     nopage_reads_zero=False,
     proactive_leeway=False,
-    suitable_from_watermark=False,
-    mapped_drains_lru=False,
 )
 
 LINUX_6_17: Final = LINUX_6_12._replace(
     page_type_movable=True,
     nopage_reads_zero=True,
     proactive_leeway=True,
-    suitable_from_watermark=True,
 )
 
 RULES: Final[Mapping[str, LinuxRules]] = {
