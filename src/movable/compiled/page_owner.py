@@ -23,7 +23,10 @@ NO_STACK: Final = 0
 _NEWLINE, _SPACE, _ZERO, _NINE = 10, 32, 48, 57
 _LETTER_P, _LETTER_X, _LETTER_A, _LETTER_F = 80, 120, 97, 102
 _LETTER_M, _LETTER_R, _LETTER_H, _LETTER_C, _LETTER_I = 77, 82, 72, 67, 73
-_FNV_OFFSET, _FNV_PRIME = np.uint64(0xCBF29CE484222325), np.uint64(0x100000001B3)
+_LOW_WORD, _WORD_BITS = np.uint64(0xFFFFFFFF), np.uint64(32)
+_OFFSETS = np.uint64(0x811C9DC5), np.uint64(0x9E3779B9)
+_PRIMES = np.uint64(0x01000193), np.uint64(0x85EBCA6B)
+_MAX_ORDER: Final = 20  # Gigantic pages have 18 on x86-64.
 _ORDER_AT: Final = len("Page allocated via order ")
 _PFN_AT: Final = len("PFN ")
 
@@ -107,7 +110,7 @@ def _number_at(text: NDArray[np.uint8], at: int) -> tuple[int, int]:
             break
         value = value * (16 if is_hex else 10) + digit
         at += 1
-    if at == start or at - start > 16:
+    if at == start or at - start > 15:
         return -1, at
     return value, at
 
@@ -174,7 +177,7 @@ def scan_records(
         order = -1
         if text[at] == _LETTER_P and end - at > _ORDER_AT and text[at + _ORDER_AT - 1] == _SPACE:
             order, _ = _number_at(text, at + _ORDER_AT)
-        if not 0 <= order <= 63:
+        if not 0 <= order <= _MAX_ORDER:
             return Scanned(nr_records, nr_stacks, at, nr_lines, BAD_HEAD)
         line = end + 1
         if line >= nr_bytes:
@@ -228,17 +231,21 @@ def _is_same(
 
 @inlined
 def _hash_stack(text: NDArray[np.uint8], at: int) -> tuple[int, np.uint64, int]:
-    """Return where the lines that begin with a space end, their hash, and how many they are."""
-    hashed = _FNV_OFFSET
+    """Return where the lines that begin with a space end, their hash, and how many they are.
+
+    Two hashes of 32 bits (FNV-1a, with two primes) make one of 64, and no product overflows.
+    """
+    left, right = _OFFSETS
     nr_lines = 0
     while text[at] == _SPACE:
-        while text[at] != _NEWLINE:
-            hashed = (hashed ^ np.uint64(text[at])) * _FNV_PRIME
-            at += 1
-        hashed = (hashed ^ np.uint64(_NEWLINE)) * _FNV_PRIME
-        at += 1
+        end = _end_of_line(text, at)
+        for index in range(at, end + 1):
+            letter = np.uint64(text[index])
+            left = (left ^ letter) * _PRIMES[0] & _LOW_WORD
+            right = (right ^ letter) * _PRIMES[1] & _LOW_WORD
+        at = end + 1
         nr_lines += 1
-    return at, hashed, nr_lines
+    return at, left << _WORD_BITS | right, nr_lines
 
 
 @compiled

@@ -4,11 +4,14 @@ import gzip
 import io
 import re
 from collections import Counter
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from movable.capture.page_owner import PIECE_BYTES, StackLine, parse_stack, pieces
 from movable.errors import ParseError, SnapshotError, UsageError
@@ -42,6 +45,9 @@ def folded(text: bytes, *, nr_pfns: int = 1 << 17) -> PageOwner:
 
 def head_of(text: bytes, nr_records: int) -> bytes:
     return b"\n\n".join(text.split(b"\n\n")[:nr_records]) + b"\n\n"
+
+
+FEW_RECORDS = head_of(dump("own-slab-512m"), 12)
 
 
 @pytest.mark.parametrize("scenario", DUMPS)
@@ -133,6 +139,19 @@ def test_memory_is_that_of_the_machine_not_of_the_text() -> None:
     assert np.array_equal(often.told.codes, once.told.codes)
 
 
+def test_a_table_of_stacks_grows() -> None:
+    record = (
+        "Page allocated via order 0\nPFN {} type Movable Block 0 type Movable Flags 0\n f{}+0x1\n\n"
+    )
+    text = "".join(record.format(pfn, pfn) for pfn in range(70_000)).encode()
+
+    found = folded(text, nr_pfns=70_000)
+
+    assert found.nr_stacks == 70_000
+    assert found.told.names[found.told.codes[60_000]] == "f60000()"
+    assert len(found.told.names) <= 1 << 16
+
+
 def test_older_forms_of_a_record_are_read() -> None:
     text = b"""Page allocated via order 2, mask 0x14200ca(GFP_HIGHUSER_MOVABLE), pid 1, ts 5 ns
 PFN 6672 type Movable Block 13 type CMA Flags 0x1(locked)
@@ -216,6 +235,21 @@ def test_damaged_text_in_a_snapshot_costs_its_knowledge_only() -> None:
 
     assert after is before
     assert [doubt.code for doubt in doubts] == ["page-owner-damaged"]
+
+
+@given(data=st.data())
+@settings(deadline=None, max_examples=60)
+def test_damaged_text_never_ends_in_anything_but_our_errors(data: st.DataObject) -> None:
+    text = bytearray(FEW_RECORDS)
+    for _ in range(data.draw(st.integers(1, 6))):
+        at = data.draw(st.integers(0, len(text) - 1))
+        length = data.draw(st.integers(0, 40))
+        text[at : at + length] = data.draw(st.binary(max_size=40) | st.just(b"\n\n"))
+
+    with suppress(ParseError):
+        found = folded(bytes(text), nr_pfns=7000)
+        assert len(found.told.codes) == 7000
+        assert found.told.codes.max() < len(found.told.names)
 
 
 def lines(*functions: str) -> tuple[StackLine, ...]:
