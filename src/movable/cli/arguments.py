@@ -10,6 +10,7 @@ from movable.cli.samples import PREFIX, sample_path
 if TYPE_CHECKING:
     from movable.cli.output import Output
     from movable.frames.frames import Frames
+    from movable.frames.truth import Truth
     from movable.mm.snapshot import Snapshot
     from movable.report.lines import Paint
 
@@ -43,6 +44,31 @@ def load(path: Path | None, output: "Output", *, rules: str | None = None) -> "F
         from movable.frames.build import frames_of
 
         return frames_of(snapshot, rules=rules)
+
+
+def load_with_truth(
+    path: Path | None, output: "Output", *, rules: str | None, where: Path | None
+) -> tuple["Frames", "Truth | None"]:
+    """Read SNAPSHOT, and the truth recorded in `where`: beside it if that is the empty path.
+
+    Raises:
+        SnapshotError: no truth was recorded there.
+    """
+    if where is None:
+        return load(path, output, rules=rules), None
+    from movable.errors import SnapshotError
+    from movable.frames.build import frames_of
+    from movable.frames.truth import read_truth
+
+    snapshot = opened(path)
+    recorded = snapshot if where == Path() else opened(where)
+    truth = read_truth(recorded)
+    if truth is None:
+        raise SnapshotError(
+            f"{recorded.source}: expected the files pageblock_types and truth_pages, as a "
+            "recording with its kernel module has; there are none: leave out --truth"
+        )
+    return frames_of(snapshot, rules=rules, truth=truth), truth
 
 
 def opened(path: Path | None) -> "Snapshot":
