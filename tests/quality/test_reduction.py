@@ -1,7 +1,7 @@
 """Reduction leaves nothing out: three threads, every end state, against searching everything.
 
-The search knows nothing of which steps commute, shares no bookkeeping with reduction, and skips only
-states that are equal to the last bit.
+The search knows nothing of which steps commute, shares no bookkeeping with reduction, and skips
+only states that are equal to the last bit.
 """
 
 import pytest

@@ -10,8 +10,12 @@ from pathlib import Path
 
 from movable.check.lint import Remark, lint
 from movable.check.schedule import checksum
+from movable.check.watch import watched
 from movable.driver.protocol import Driver
 from movable.errors import UsageError
+
+IMPORT_SECONDS = 5.0
+"""A file whose top level takes twice as long has a loop without an end."""
 
 CALLBACKS = {"isolate_page": 2, "migrate_page": 3, "putback_page": 1}
 """The callbacks and how many arguments each takes."""
@@ -64,7 +68,10 @@ def _drivers_in(path: Path) -> list[type[Driver]]:
     module = importlib.util.module_from_spec(spec)
     sys.modules[module_name] = module
     try:
-        spec.loader.exec_module(module)
+        with watched(IMPORT_SECONDS):
+            spec.loader.exec_module(module)
+    except UsageError:
+        raise
     except Exception as error:
         raise UsageError(f"{_line_in(path, error)}: {type(error).__name__}: {error}") from error
     return [

@@ -5,7 +5,7 @@ from types import ModuleType
 
 import pytest
 
-from movable.check import Scenario, check
+from movable.check import Scenario, check, load
 from movable.check.lint import lint
 from movable.check.load import load_driver
 from movable.driver.examples import balloon, gpu, zsmalloc
@@ -130,6 +130,15 @@ ALLOC = """
 def check_text(tmp_path: Path, text: str, letters: str) -> None:
     loaded = load_driver(write(tmp_path, text))
     check(loaded.driver, Scenario(letters), seconds=20)
+
+
+def test_a_loop_at_the_top_level_is_stopped(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(load, "IMPORT_SECONDS", 0.1)
+
+    with pytest.raises(UsageError, match=r"mine.py:\d: a loop that never awaits"):
+        load_driver(write(tmp_path, "x = 1\nwhile True:\n    x += 1\n"))
 
 
 def test_a_loop_that_never_awaits_is_stopped_with_its_line(tmp_path: Path) -> None:
