@@ -89,8 +89,13 @@ class Memory:
         out = np.empty(nr_folios, dtype=np.int64)
         nr_found = 0
         while nr_found < nr_folios:
-            nr_found += self._from_zones(out[nr_found:], kind, gfp, owner=owner, order=order)
-            if nr_found == nr_folios or self._kswapd():
+            rest = out[nr_found:]
+            nr_now = self._from_zones(rest, kind, gfp, owner=owner, order=order)
+            if nr_now < len(rest) and not self._kswapd():
+                rest = rest[nr_now:]
+                nr_now += self._from_zones(rest, kind, gfp, owner=owner, order=order, mark="min")
+            nr_found += nr_now
+            if nr_now or nr_found == nr_folios:
                 continue
             pfn = self.alloc_slowly(order, gfp, kind, owner=owner)
             if pfn == NO_PAGE:
@@ -107,11 +112,20 @@ class Memory:
         out = np.empty(nr_folios, dtype=np.int64)
         return out[: self._from_zones(out, kind, gfp, owner=owner, order=order)]
 
-    def _from_zones(self, out: Pfns, kind: PageKind, gfp: Gfp, *, owner: int, order: int) -> int:
+    def alloc_reserves(self, nr_pages: int, kind: PageKind, gfp: Gfp, *, owner: int) -> Pfns:
+        """Allocate what the free lists give, watermarks or not, as whoever frees memory may."""
+        out = np.empty(nr_pages, dtype=np.int64)
+        nr_found = self._from_zones(out, kind, gfp, owner=owner, order=0, mark="reserves")
+        return out[:nr_found]
+
+    def _from_zones(
+        self, out: Pfns, kind: PageKind, gfp: Gfp, *, owner: int, order: int, mark: str = "low"
+    ) -> int:
         nr_found = 0
         for index in range(len(self.zones) - 1, -1, -1):
             record = self.zones[index].record
-            request = Request(order, gfp.migratetype, int(kind), owner, int(record["low"]))
+            limit = 0 if mark == "reserves" else int(record[mark])
+            request = Request(order, gfp.migratetype, int(kind), owner, limit)
             nr_here = alloc_bulk(self.pages, record, self.record, request, out[nr_found:])
             self.nr_allocated[index] += nr_here << order
             nr_found += nr_here
@@ -169,12 +183,20 @@ class Memory:
         return sum(int(zone.record["nr_free_pages"]) for zone in self.zones)
 
     def _kswapd(self) -> int:
-        """Reclaim until each zone has its high watermark free; return what was freed."""
-        missing = sum(
-            max(0, int(zone.record["high"] + zone.record["reserve"] - zone.record["nr_free_pages"]))
-            for zone in self.zonelist[:1]
-        )
-        return self._reclaim(missing + 1) if missing else 0
+        """Reclaim until the highest zone has its high watermark free; return what was freed.
+
+        As long as it has not, frees do not stay on the per-CPU lists (ZONE_BELOW_HIGH, 6.7).
+        """
+        record = self.zonelist[0].record
+        nr_freed = 0
+        while (missing := int(record["high"] - record["nr_free_pages"])) > 0:
+            record["pcp_below_high"] = 1
+            nr_now = self._reclaim(missing + 1)
+            nr_freed += nr_now
+            if not nr_now:
+                break
+        record["pcp_below_high"] = 0
+        return nr_freed
 
     def _direct_reclaim(self) -> int:
         return self._reclaim(32)

@@ -31,6 +31,9 @@ class ScenarioResult:
     success_by_hour: Mapping[str, Mapping[str, list[float]]] = field(default_factory=dict)
     """Device scenarios: by way and order, the share of tries that succeeded in each hour."""
     nr_huge_by_hour: Mapping[str, list[int]] = field(default_factory=dict)
+    """By way, the huge pages that were free as such at the end of each hour."""
+    nr_huge_obtainable: Mapping[str, int] = field(default_factory=dict)
+    """By way, the huge pages that could be had at the end, after compact_memory."""
     doubts: tuple[str, ...] = ()
     nr_seconds: float = 0.0
 
@@ -50,6 +53,7 @@ class ScenarioResult:
         if self.success_by_hour:
             found["success_by_hour"] = self.success_by_hour
             found["nr_huge_by_hour"] = self.nr_huge_by_hour
+            found["nr_huge_obtainable"] = self.nr_huge_obtainable
         return found
 
 

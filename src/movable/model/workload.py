@@ -10,6 +10,7 @@ from typing import Final
 
 import numpy as np
 
+from movable.errors import OutOfMemoryError
 from movable.mm.constants import (
     MIGRATE_RECLAIMABLE,
     PAGE_ALLOC_COSTLY_ORDER,
@@ -149,8 +150,12 @@ class Workload:
     def read_file(self, name: str, nr_pages: int) -> User:
         """Read a file of `nr_pages` into the page cache."""
         file = self.new_user(name, PageKind.FILE, GFP_HIGHUSER_MOVABLE)
-        self.files.append(file)
-        self.grow(file, nr_pages)
+        try:
+            self.grow(file, nr_pages)
+        except OutOfMemoryError:
+            del self.users[file.number]
+            raise
+        self.files.append(file)  # Not before: what reclaim drops meanwhile are other files.
         return file
 
     def drop_caches(self, nr_pages: int) -> int:

@@ -12,7 +12,9 @@ from movable.model.gfp import GFP_HIGHUSER_MOVABLE, GFP_KERNEL, Gfp
 from movable.model.machine import Machine
 
 
-def fragmented(rules: str, *, seed: int, driver: type[Balloon] = Balloon) -> tuple[Machine, Balloon]:
+def fragmented(
+    rules: str, *, seed: int, driver: type[Balloon] = Balloon
+) -> tuple[Machine, Balloon]:
     """Return a machine on which processes, files, slab and a balloon have come and gone."""
     machine = Machine.boot("96M", rules=rules, seed=seed)
     workload, balloon = machine.workload, machine.load(driver)
