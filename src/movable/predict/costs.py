@@ -27,6 +27,7 @@ from movable.compiled.costs import (
 )
 from movable.frames.available import check_order
 from movable.frames.frames import Frames
+from movable.frames.holdings import Holding, holdings_of
 from movable.frames.movability import FIXED_KINDS, page_fates, unevictable_allowed
 from movable.frames.owners import Owners
 from movable.mm.constants import PAGEBLOCK_ORDER
@@ -73,6 +74,7 @@ class Costs:
     """All owners of pages in the way, those whose change gains most first.
 
     `nr_room` is how many blocks the free pages outside wholly free blocks could fill.
+    `holdings` are the kernel's own totals, which name owners but not places.
     """
 
     order: int
@@ -82,6 +84,7 @@ class Costs:
     nr_blocks_blocked: int
     nr_blocks_shared: int
     nr_room: int
+    holdings: tuple[Holding, ...]
     doubts: tuple[Doubt, ...]
 
     def to_json(self) -> dict[str, object]:
@@ -95,6 +98,7 @@ class Costs:
             "nr_blocks_blocked": self.nr_blocks_blocked,
             "nr_blocks_shared": self.nr_blocks_shared,
             "nr_room": self.nr_room,
+            "holdings": [holding.to_json() for holding in self.holdings],
             "doubts": [asdict(doubt) for doubt in self.doubts],
         }
 
@@ -136,6 +140,7 @@ def costs_of(
         nr_blocks_blocked=int(totals[NR_BLOCKED]),
         nr_blocks_shared=int(totals[NR_BLOCKED_SHARED]),
         nr_room=nr_room,
+        holdings=holdings_of(frames.snapshot),
         doubts=(_UPPER_BOUND, *owners.doubts),
     )
 

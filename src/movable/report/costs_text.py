@@ -6,6 +6,7 @@ from movable.report.lines import Paint, doubt_lines, printable, table
 from movable.report.units import memory_text
 
 _TOP = 25
+_TOP_HOLDINGS = 8
 
 
 def costs_text(costs: Costs, *, width: int, paint: Paint) -> str:
@@ -37,6 +38,7 @@ def costs_text(costs: Costs, *, width: int, paint: Paint) -> str:
         "",
         f"A block is shared when pages of several owners stay in it: no single change frees it. "
         f"Room for {costs.nr_room} blocks is free outside wholly free ones.",
+        *_holding_lines(costs, paint=paint),
         *doubt_lines(costs.doubts, width=width, paint=paint),
     ]
     return "\n".join(lines)
@@ -53,3 +55,17 @@ def _row(row: Cost) -> tuple[object, ...]:
         "never" if row.is_fixed else row.nr_huge_if_movable,
         "-" if row.is_fixed else each,
     )
+
+
+def _holding_lines(costs: Costs, *, paint: Paint) -> list[str]:
+    """Return the largest of the kernel's own totals, if there are any."""
+    if not costs.holdings:
+        return []
+    rows = [
+        (printable(one.name), one.source, one.nr_pages) for one in costs.holdings[:_TOP_HOLDINGS]
+    ]
+    return [
+        "",
+        paint.bold("Totals by the kernel's own count: who, but not where"),
+        *table(["name", "told by", "pages"], rows, paint=paint, nr_left=2),
+    ]

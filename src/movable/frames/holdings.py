@@ -1,0 +1,103 @@
+"""What the kernel itself says who holds how much: totals, which name owners but not places.
+
+They stand beside what page flags and page_owner tell page by page, and are never mixed with it: a
+total cannot say which pageblocks it costs.
+"""
+
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+
+import numpy as np
+
+from movable.capture.allocinfo import parse_allocinfo
+from movable.capture.slabinfo import parse_slabinfo
+from movable.errors import ParseError
+from movable.mm.constants import PAGE_SIZE
+from movable.mm.snapshot import Snapshot
+
+_MEM_USED_TOTAL = 2  # The third number of mm_stat: bytes that the device's pool holds.
+
+
+@dataclass(frozen=True, slots=True)
+class Holding:
+    """Pages that `name` holds, as `source` says: slabinfo, allocinfo, zram, vmstat, kpagecgroup."""
+
+    source: str
+    name: str
+    nr_pages: int
+
+    def to_json(self) -> dict[str, object]:
+        """Return the form that ``--json`` prints."""
+        return asdict(self)
+
+
+def holdings_of(snapshot: Snapshot) -> tuple[Holding, ...]:
+    """Return the totals that the snapshot has, the largest first.
+
+    A text in a form that is not known costs its own totals only.
+    """
+    found = [
+        *_slab_caches(snapshot),
+        *_allocation_sites(snapshot),
+        *_zram(snapshot),
+        *_balloon(snapshot),
+        *_cgroups(snapshot),
+    ]
+    return tuple(sorted(found, key=lambda holding: -holding.nr_pages))
+
+
+def _text(snapshot: Snapshot, name: str) -> str:
+    return snapshot.texts.get(name, b"").decode("utf-8", "replace")
+
+
+def _slab_caches(snapshot: Snapshot) -> Iterator[Holding]:
+    try:
+        caches = parse_slabinfo(_text(snapshot, "slabinfo"))
+    except ParseError:
+        return
+    for name, nr_pages in caches.items():
+        if nr_pages:
+            yield Holding("slabinfo", name, nr_pages)
+
+
+def _allocation_sites(snapshot: Snapshot) -> Iterator[Holding]:
+    """Yield sites of at least a page, by module or else by function."""
+    try:
+        sites = parse_allocinfo(_text(snapshot, "allocinfo"))
+    except ParseError:
+        return
+    nr_bytes: dict[str, int] = {}
+    for site in sites:
+        name = site.module or f"{site.function}()"
+        nr_bytes[name] = nr_bytes.get(name, 0) + site.nr_bytes
+    for name, total in nr_bytes.items():
+        if total >= PAGE_SIZE:
+            yield Holding("allocinfo", name, total // PAGE_SIZE)
+
+
+def _zram(snapshot: Snapshot) -> Iterator[Holding]:
+    for name in snapshot.texts:
+        if not name.startswith("zram") or not name.endswith("mm_stat"):
+            continue
+        numbers = _text(snapshot, name).split()
+        if len(numbers) > _MEM_USED_TOTAL and numbers[_MEM_USED_TOTAL].isdecimal():
+            device = name.partition("/")[0].removesuffix(".mm_stat")
+            if nr_pages := int(numbers[_MEM_USED_TOTAL]) // PAGE_SIZE:
+                yield Holding("zram", device, nr_pages)
+
+
+def _balloon(snapshot: Snapshot) -> Iterator[Holding]:
+    vmstat = snapshot.vmstat
+    nr_pages = vmstat.get("balloon_inflate", 0) - vmstat.get("balloon_deflate", 0)
+    if nr_pages > 0:
+        yield Holding("vmstat", "balloon", nr_pages)
+
+
+def _cgroups(snapshot: Snapshot) -> Iterator[Holding]:
+    """Yield memory cgroups by the inode of their directory, which is all that kpagecgroup tells."""
+    if snapshot.cgroups is None:
+        return
+    inodes, counts = np.unique(snapshot.cgroups, return_counts=True)
+    for inode, count in zip(inodes.tolist(), counts.tolist(), strict=True):
+        if inode:
+            yield Holding("kpagecgroup", f"inode {inode}", count)

@@ -1,0 +1,85 @@
+"""The kernel's own totals: slabinfo, allocinfo, zram, the balloon, cgroups."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from movable.capture.allocinfo import AllocationSite, parse_allocinfo
+from movable.capture.meminfo import parse_meminfo
+from movable.capture.slabinfo import parse_slabinfo
+from movable.errors import ParseError
+from movable.frames.holdings import Holding, holdings_of
+from recorded import recorded
+
+DATA = Path(__file__).parents[2] / "data"
+SLABINFO = (DATA / "minimal-6.18" / "slabinfo").read_text()
+ALLOCINFO = """allocinfo - version: 1.0
+#     <size>  <calls> <tag info>
+        8192       2 drivers/gpu/x.c:12 [gpu] func:gpu_alloc
+           0       0 kernel/a.c:1 func:nothing
+        4095       1 mm/b.c:3 func:little
+       12288       3 mm/c.c:7 func:slabs
+        4096       1 drivers/gpu/y.c:9 [gpu] func:gpu_more
+"""
+
+
+def test_caches_of_a_real_machine_hold_what_is_printed() -> None:
+    caches = parse_slabinfo(SLABINFO)
+
+    lines = [line.split() for line in SLABINFO.splitlines()[2:]]
+    assert len(caches) == len(lines) > 100
+    assert caches == {words[0]: int(words[5]) * int(words[-2]) for words in lines}
+    assert sum(caches.values()) > 1000
+
+
+@pytest.mark.parametrize(
+    "text", ["", "slabinfo - version: 1.1\n", "slabinfo - version: 2.1\nonly a name\n"]
+)
+def test_slabinfo_in_another_form_is_refused(text: str) -> None:
+    with pytest.raises(ParseError, match="slabinfo:"):
+        parse_slabinfo(text)
+
+
+def test_sites_without_memory_are_left_out() -> None:
+    sites = parse_allocinfo(ALLOCINFO)
+
+    assert [site.nr_bytes for site in sites] == [8192, 4095, 12288, 4096]
+    assert sites[0] == AllocationSite(8192, 2, "drivers/gpu/x.c", "gpu", "gpu_alloc")
+    assert sites[2].module == ""
+
+
+@pytest.mark.parametrize("text", ["", "x\n", "allocinfo - version: 1.0\n5 rubbish\n"])
+def test_allocinfo_in_another_form_is_refused(text: str) -> None:
+    with pytest.raises(ParseError, match="allocinfo:"):
+        parse_allocinfo(text)
+
+
+def test_zram_and_balloon_tell_what_they_hold() -> None:
+    zram = holdings_of(recorded("zram-612-512m").snapshot)
+    balloon = holdings_of(recorded("balloon-612-512m").snapshot)
+
+    assert Holding("zram", "zram", 5025792 // 4096) in zram
+    assert Holding("vmstat", "balloon", 53760) in balloon
+
+
+def test_totals_come_largest_first_and_damage_costs_only_itself() -> None:
+    snapshot = replace(
+        recorded("own-kmem-256m").snapshot,
+        texts={"slabinfo": SLABINFO.encode(), "allocinfo": ALLOCINFO.encode()},
+        cgroups=np.array([0, 7, 7, 9], dtype=np.uint64),
+    )
+
+    found = holdings_of(snapshot)
+    damaged = holdings_of(replace(snapshot, texts={**snapshot.texts, "slabinfo": b"rubbish"}))
+
+    assert [one.nr_pages for one in found] == sorted((one.nr_pages for one in found), reverse=True)
+    assert Holding("allocinfo", "gpu", 3) in damaged
+    assert Holding("kpagecgroup", "inode 7", 2) in damaged
+    assert {one.source for one in found} - {one.source for one in damaged} == {"slabinfo"}
+
+
+def test_the_test_data_are_of_one_machine() -> None:
+    meminfo = parse_meminfo((DATA / "minimal-6.18" / "meminfo").read_text())
+    assert sum(parse_slabinfo(SLABINFO).values()) * 4 < meminfo["MemTotal"]
