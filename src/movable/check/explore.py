@@ -103,7 +103,7 @@ def one_run(execution: Execution, trace: Trace, scheduler: Scheduler) -> None:
         race = push(thread, execution.accesses, execution.plain, execution.is_blocking)
         if race is not None:
             name = execution.env.labels[race.location]
-            other = execution.tasks[trace.events[race.first].thread]
+            other = execution.tasks[trace.events[race.first][0]]
             text = f"{name} is accessed by {other} and {execution.tasks[thread]} without order"
             execution.found(Finding("DR1", text, "", execution.tasks[thread].name))
         if len(events) > MAX_STEPS:

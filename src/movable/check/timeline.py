@@ -78,10 +78,10 @@ def _racing(trace: Trace) -> set[int]:
     if not trace.events:
         return set()
     last = len(trace.events) - 1
-    event = trace.events[last]
+    thread, accesses, _, _ = trace.events[last]
     for number in range(last - 1, -1, -1):
-        other = trace.events[number]
-        if other.thread != event.thread and conflict(other.accesses, event.accesses):
+        other, other_accesses, _, _ = trace.events[number]
+        if other != thread and conflict(other_accesses, accesses):
             return {number, last}
     return {last}
 

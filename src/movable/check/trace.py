@@ -28,17 +28,11 @@ Entry = tuple[int, int, int]
 """Event, its thread, and the kind of its access to one location."""
 
 
-class Event:
-    """One step of one thread."""
+Event = tuple[int, Accesses, tuple[tuple[int, bool], ...], list[int]]
+"""One step: its thread, accesses, plain accesses, and clock over threads, with itself.
 
-    __slots__ = ("accesses", "clock", "plain", "thread")
-
-    def __init__(
-        self, thread: int, accesses: Accesses, plain: tuple[tuple[int, bool], ...], clock: list[int]
-    ) -> None:
-        self.thread, self.accesses, self.plain = thread, accesses, plain
-        self.clock = clock
-        """Over threads; with the event itself."""
+A bare tuple: one is made for every step of every run.
+"""
 
 
 class PlainRace(NamedTuple):
@@ -80,11 +74,11 @@ class Trace:
         """Forget all events from `length` on."""
         events, history, plain_history = self.events, self._history, self._plain
         while len(events) > length:
-            event = events.pop()
-            self._clocks[event.thread].pop()
-            for location, _ in event.accesses:
+            thread, accesses, plain, _ = events.pop()
+            self._clocks[thread].pop()
+            for location, _ in accesses:
                 history[location].pop()
-            for location, _ in event.plain:
+            for location, _ in plain:
                 plain_history[location].pop()
         self.races = []
 
@@ -104,17 +98,17 @@ class Trace:
         else:
             clock = clocks[-1].copy()
         clock[thread] = number + 1
-        entry = number, thread
         for location, kind in accesses:
-            history[location].append((*entry, kind))
+            history[location].append((number, thread, kind))
         clocks.append(clock)
+        if not plain:
+            events.append((thread, accesses, (), clock))
+            return None
         found: PlainRace | None = None
-        seen: tuple[tuple[int, bool], ...] = ()
-        if plain:
-            seen = tuple(dict.fromkeys(plain))
-            for location, is_write in seen:
-                found = self._note_plain(number, thread, location, is_write) or found
-        events.append(Event(thread, accesses, seen, clock))
+        seen = tuple(dict.fromkeys(plain))
+        for location, is_write in seen:
+            found = self._note_plain(number, thread, location, is_write) or found
+        events.append((thread, accesses, seen, clock))
         return found
 
     def races_of(
@@ -173,7 +167,7 @@ class Trace:
         return clock, races
 
     def _merge(self, clock: list[int], number: int) -> None:
-        for thread, seen in enumerate(self.events[number].clock):
+        for thread, seen in enumerate(self.events[number][3]):
             if seen > clock[thread]:
                 clock[thread] = seen
 

@@ -129,10 +129,10 @@ class DporScheduler:
 
     def _integrate(self, trace: Trace) -> None:
         """Note the races of the last event."""
-        event = trace.events[-1]
-        thread, end = event.thread, len(trace.events) - 1
+        thread, _, _, clock = trace.events[-1]
+        end = len(trace.events) - 1
         for number, is_forced in trace.races:
-            past = trace.clock_before(thread) if is_forced else event.clock
+            past = trace.clock_before(thread) if is_forced else clock
             self._reverse(trace, number, thread, past, end)
         trace.races = []
 
@@ -154,19 +154,21 @@ class DporScheduler:
     ) -> int:
         """Return the threads that may go first in what does not depend on event `number`."""
         events = trace.events
-        racing = events[number].thread
+        racing = events[number][0]
         firsts: list[tuple[int, int]] = []
         seen = initials = 0
         for position in range(number + 1, len(events) if end is None else end):
-            event = events[position]
-            bit = 1 << event.thread
-            if seen & bit or event.clock[racing] > number:
+            other_thread, _, _, clock = events[position]
+            bit = 1 << other_thread
+            if seen & bit or clock[racing] > number:
                 continue
             seen |= bit
-            clock = event.clock
-            if all(clock[other] <= first for other, first in firsts):
+            for other, first in firsts:
+                if clock[other] > first:
+                    break
+            else:
                 initials |= bit
-            firsts.append((event.thread, position))
+            firsts.append((other_thread, position))
         bit = 1 << thread
         if not seen & bit and all(past[other] <= first for other, first in firsts):
             initials |= bit
