@@ -13,7 +13,7 @@ import numpy as np
 from movable.compiled._jit import compiled, hot, inlined, int64
 from movable.compiled.buddy import list_push, list_remove
 from movable.compiled.fast import fast_isolate_freepages
-from movable.compiled.pcp import free_unref_page
+from movable.compiled.pcp import free_page, free_unref_page
 from movable.compiled.scan import isolate_freepages
 from movable.mm.constants import MIGRATE_SYNC, NR_PAGE_ORDERS
 from movable.mm.kinds import TAIL, UNMAPPED, PageKind
@@ -96,6 +96,12 @@ def compaction_alloc(pages: Pages, zone: np.void, rules: np.void, cc: np.void, o
 
 
 @compiled
+def draw_one(pages: Pages, zone: np.void, rules: np.void, cc: np.void, order: int) -> int:
+    """Return a destination of `order`, or NO_PAGE: `compaction_alloc`, as a call."""
+    return compaction_alloc(pages, zone, rules, cc, order)
+
+
+@compiled
 def compaction_free(pages: Pages, zone: np.void, rules: np.void, cc: np.void, pfn: int) -> None:
     """Take back the unused destination `pfn`, to the front of its held list.
 
@@ -157,34 +163,6 @@ def is_partially_mapped(pages: Pages, pfn: int) -> bool:
         if pages.kind[page] & UNMAPPED:
             return True
     return False
-
-
-@compiled
-def migrate_pieces(
-    pages: Pages, zone: np.void, rules: np.void, cc: np.void, nr_pieces: int
-) -> None:
-    """Migrate the pages of split folios, one try each; a page mapped nowhere is freed instead."""
-    roles = pages.roles[0 if cc["mode"] == MIGRATE_SYNC else 1]
-    size = len(cc["dst"])
-    nr_drawn = 0
-    for piece in range(1, nr_pieces + 1):
-        src = int(cc["dst"][size - piece])
-        if pages.kind[src] & UNMAPPED:
-            cc["nr_split_freed"] += 1
-            cc["nr_migrated"] += 1
-            free_unref_page(pages, zone, rules, src, int64(0))
-            continue
-        if roles[pages.kind[src]] == STUCK:
-            continue
-        dst = compaction_alloc(pages, zone, rules, cc, int64(0))
-        if dst == NO_PAGE:
-            break
-        cc["isolated"][nr_drawn] = src
-        cc["dst"][nr_drawn] = dst
-        nr_drawn += 1
-    for drawn in range(nr_drawn):
-        src, dst = int(cc["isolated"][drawn]), int(cc["dst"][drawn])
-        move_folio(pages, zone, rules, cc, src, dst)
 
 
 class Drawn(NamedTuple):
@@ -257,6 +235,35 @@ def move_drawn(
     return result
 
 
+@compiled
+def migrate_pieces(
+    pages: Pages, zone: np.void, rules: np.void, cc: np.void, nr_pieces: int
+) -> None:
+    """Migrate the pages of split folios, one try each; a page mapped nowhere is freed instead."""
+    roles = pages.roles[0 if cc["mode"] == MIGRATE_SYNC else 1]
+    size = len(cc["dst"])
+    nr_drawn = 0
+    for piece in range(1, nr_pieces + 1):
+        src = int(cc["dst"][size - piece])
+        if pages.kind[src] & UNMAPPED:
+            cc["nr_split_freed"] += 1
+            cc["nr_migrated"] += 1
+            free_page(pages, zone, rules, src, int64(0))
+            continue
+        if roles[pages.kind[src]] == STUCK:
+            continue
+        dst = draw_one(pages, zone, rules, cc, int64(0))
+        if dst == NO_PAGE:
+            break
+        cc["isolated"][size - 1 - nr_drawn] = src  # From the end, as `move_drawn` takes them.
+        cc["dst"][nr_drawn] = dst
+        nr_drawn += 1
+    nr_taken = cc["nr_taken"]
+    cc["nr_taken"] = size
+    move_drawn(pages, zone, rules, cc, int64(0), int64(nr_drawn))
+    cc["nr_taken"] = nr_taken
+
+
 @inlined
 def migrate_batch(pages: Pages, zone: np.void, rules: np.void, cc: np.void) -> int:
     """Migrate the isolated folios of one batch: draw all destinations, then move all (6.3).
@@ -327,6 +334,6 @@ def release_held(pages: Pages, zone: np.void, rules: np.void, cc: np.void) -> in
             pfn = int(zone["list_head"][HELD_LISTS + order])
             list_remove(pages, zone, HELD_LISTS + order, pfn)
             high_pfn = max(high_pfn, pfn)
-            free_unref_page(pages, zone, rules, pfn, order)
+            free_page(pages, zone, rules, pfn, order)
     cc["nr_freepages"] = 0
     return high_pfn

@@ -136,6 +136,12 @@ def free_unref_page(pages: Pages, zone: np.void, rules: np.void, pfn: int, order
 
 
 @compiled
+def free_page(pages: Pages, zone: np.void, rules: np.void, pfn: int, order: int) -> None:
+    """Free [pfn, pfn + 2^order): `free_unref_page`, as a call."""
+    free_unref_page(pages, zone, rules, pfn, order)
+
+
+@compiled
 def drain_pages_zone(pages: Pages, zone: np.void) -> None:
     """Empty this CPU's lists of the zone into the buddy allocator."""
     while zone["pcp_count"] > 0:
