@@ -12,6 +12,7 @@ import pytest
 from movable.capture.files import open_snapshot
 from movable.frames.owners import owners_of
 from movable.predict.forecast import nr_huge_of
+from movable.predict.preflight import Answer, preflight
 from movable.predict.whatif import WhatIf, whatif
 from recorded import path_of, recorded
 
@@ -75,3 +76,35 @@ def test_pages_of_a_driver_among_unmovable_ones_have_a_bound_from_boot() -> None
 
 def test_pages_in_movable_pageblocks_have_no_bound_from_boot() -> None:
     assert asked("gpu-612-512m-whatif").from_boot is None
+
+
+@pytest.mark.parametrize(("scenario", "real"), REAL.items())
+def test_the_kernel_is_predicted_from_before_the_first_compaction_too(
+    scenario: str, real: tuple[int, int]
+) -> None:
+    frames = recorded(scenario)
+
+    found = whatif(frames, owners_of(frames), ["kernel"])
+
+    assert (found.as_is.totals.nr_huge_after, found.movable.totals.nr_huge_after) == real
+
+
+@pytest.mark.parametrize(
+    ("scenario", "order", "count", "gfp", "real"),
+    [
+        ("huge-61-512m-k40-r4", 9, 200, "movable", 100),
+        ("huge-612-1g-k50-r16-smp2", 9, 300, "movable", 202),
+        ("huge-612-512m-slab", 9, 150, "movable", 100),
+        ("storm9-612-1g-kernel", 9, 300, "kernel+retry_mayfail", 239),
+        ("storm4-612-512m-movable", 4, 4000, "movable+noretry", 1412),
+        ("storm4-612-512m", 4, 4000, "kernel+noretry", 1015),
+    ],
+)
+def test_what_a_request_obtains_is_near_what_a_kernel_gave(
+    scenario: str, order: int, count: int, gfp: str, real: int
+) -> None:
+    found = preflight(recorded(scenario), order=order, count=count, gfp=gfp)
+
+    assert found.nr_directly == pytest.approx(real, rel=0.08)
+    assert found.answer is Answer.NO
+    assert found.nr_after >= real * 0.95

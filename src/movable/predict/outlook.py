@@ -153,20 +153,20 @@ def _fields(found: Outlook) -> tuple[float, State, int, int, int, int]:
 
 
 _EVENTS: Final = {
-    "oom_kill": "{} processes were killed for memory",
-    "compact_fail": "compaction failed {} requests",
-    "compact_success": "compaction satisfied {} requests",
-    "allocstall": "{} requests waited for reclaim",
-    "thp_fault_fallback": "{} page faults got no huge page",
-    "thp_fault_alloc": "{} page faults got a huge page",
-    "compact_daemon_wake": "kcompactd woke {} times",
-    "pgmigrate_success": "{} pages were migrated",
-    "pgmigrate_fail": "{} pages failed to migrate",
-    "drop_pagecache": "page cache was dropped {} times",
-    "drop_slab": "slab caches were dropped {} times",
-    "balloon_inflate": "the balloon took {} pages",
-    "balloon_deflate": "the balloon gave {} pages back",
-    "htlb_buddy_alloc_fail": "{} hugetlb pages could not be had",
+    "oom_kill": "processes killed for memory",
+    "compact_fail": "requests that compaction failed",
+    "compact_success": "requests that compaction satisfied",
+    "allocstall": "requests that waited for reclaim",
+    "thp_fault_fallback": "page faults without a huge page",
+    "thp_fault_alloc": "page faults with a huge page",
+    "compact_daemon_wake": "kcompactd woken",
+    "pgmigrate_success": "pages migrated",
+    "pgmigrate_fail": "pages that failed to migrate",
+    "drop_pagecache": "page cache dropped",
+    "drop_slab": "slab caches dropped",
+    "balloon_inflate": "pages that the balloon took",
+    "balloon_deflate": "pages that the balloon gave back",
+    "htlb_buddy_alloc_fail": "hugetlb pages that could not be had",
 }
 """What counters say, the gravest first; a name without its zone stands for all its zones."""
 
@@ -185,7 +185,7 @@ _LEVELS: Final = {
 def reasons_between(old: Sample, new: Sample) -> Iterator[str]:
     """Yield what happened between two samples, the gravest events and the largest moves."""
     events = [
-        words.format(delta)
+        f"{words}: {delta}"
         for name, words in _EVENTS.items()
         if (delta := _counter(new, name) - _counter(old, name)) > 0
     ]
@@ -196,7 +196,7 @@ def reasons_between(old: Sample, new: Sample) -> Iterator[str]:
     yield from events[:_MOST_REASONS]
     for delta, words in moves[:_MOST_REASONS]:
         if abs(delta) >= _MANY_PAGES:
-            yield f"{words} {delta:+d}"
+            yield f"{words}: {delta:+d}"
 
 
 def _counter(sample: Sample, name: str) -> int:

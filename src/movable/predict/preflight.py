@@ -183,8 +183,8 @@ def _sentence(found: Preflight) -> str:
         f"{found.nr_now} blocks of {size} are free now, {found.nr_after}{spread} after "
         f"compact_memory; the request alone would obtain {found.nr_directly} of {found.count}"
     )
+    low, high = found.nr_after_range or (found.nr_after, found.nr_after)
+    sure = ", but not surely" if low < found.count <= high else ""
     if found.answer is Answer.NO:
-        return f"no, not even after compaction: {figures}"
-    low = found.nr_after if found.nr_after_range is None else found.nr_after_range[0]
-    sure = "" if low >= found.count else ", but not surely"
+        return f"no, not even after compaction{sure}: {figures}"
     return f"yes after compaction{sure}: {figures}"

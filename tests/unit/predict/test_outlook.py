@@ -32,7 +32,7 @@ def test_compaction_is_told_with_its_reason() -> None:
     assert again is None
     assert then is not None
     assert then.nr_blocks > first.nr_blocks + 50
-    assert then.reasons[0] == "23604 pages were migrated"
+    assert then.reasons[0] == "pages migrated: 23604"
 
 
 def test_a_machine_without_huge_pages_is_fragmented_or_short() -> None:
@@ -66,9 +66,9 @@ def test_reasons_are_the_gravest_events_and_the_largest_moves() -> None:
     )
 
     assert list(reasons_between(old, new)) == [
-        "1 processes were killed for memory",
-        "4 requests waited for reclaim",
-        "free pages -5000",
+        "processes killed for memory: 1",
+        "requests that waited for reclaim: 4",
+        "free pages: -5000",
     ]
 
 

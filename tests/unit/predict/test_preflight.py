@@ -33,6 +33,9 @@ def test_a_count_inside_the_range_is_not_sure() -> None:
     nr_after = preflight(frames, count=1).nr_after
 
     assert "but not surely" in preflight(frames, count=nr_after).sentence
+    assert "but not surely" in preflight(frames, count=nr_after + 1).sentence
+    assert "surely" not in preflight(frames, count=nr_after - 5).sentence
+    assert "surely" not in preflight(frames, count=nr_after + 5).sentence
 
 
 @pytest.mark.parametrize(
