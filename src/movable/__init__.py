@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from movable.capture.files import open_snapshot as open_snapshot
     from movable.capture.machine import capture as capture
+    from movable.check.testing import scenario as scenario
     from movable.errors import MovableError as MovableError
     from movable.mm.snapshot import Snapshot as Snapshot
     from movable.predict.forecast import Forecast as Forecast
@@ -20,6 +21,7 @@ _HOME = {
     "capture": "movable.capture.machine",
     "open_snapshot": "movable.capture.files",
     "predict": "movable.predict.forecast",
+    "scenario": "movable.check.testing",
 }
 
 __all__ = ["__version__", *_HOME]

@@ -53,6 +53,7 @@ COMMANDS: Final = {
         "movable.cli.run:RunCommand",
         "a scenario on the machine model, with drivers in Python",
     ),
+    "check": ("movable.cli.check:CheckCommand", "a driver's callbacks under every interleaving"),
     "report": ("movable.cli.report:ReportCommand", "one HTML file: map, blockers, free blocks"),
 }
 SUMMARY: Final = "movable.cli.summary:SummaryCommand"
