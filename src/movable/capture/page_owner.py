@@ -49,8 +49,7 @@ def open_page_owner(path: Path) -> Iterator[BinaryIO]:
     """
     try:
         with path.open("rb") as file:
-            magic = file.read(4)
-            file.seek(0)
+            magic = file.peek(4)[:4]  # Not read and sought back: in debugfs, positions are PFNs.
             if magic.startswith(_GZIP_MAGIC):
                 with gzip.open(file, "rb") as text:
                     yield text  # type: ignore[misc]

@@ -35,6 +35,10 @@ from movable.predict.from_boot import FromBoot, from_boot
 SENSITIVITY: Final = (0.0, 0.5, 0.8, 0.9, 0.95, 0.99, 1.0)
 """Fractions of the owner's pages for which the result is given beside the one asked for."""
 
+_FEW_POINTS: Final = (0.0, 0.5, 0.9, 1.0)
+_LARGE_PAGES: Final = 1 << 25
+"""From 128 GiB on, a compaction takes seconds, and the line has fewer points."""
+
 _CENSUS_PAGES: Final = 1 << 22
 
 
@@ -141,8 +145,7 @@ def whatif(
     """
     share = fraction or Fraction()
     held = owners.pfns_of(names)
-    stuck = _stuck_pfns(frames, held)
-    _check_not_fixed(frames, stuck, names)
+    stuck = _without_fixed(frames, _stuck_pfns(frames, held), names)
     as_is = predict(frames, action=action, truth=truth)
     line = _Line(frames, stuck, action, truth)
     chosen = line.choose(share.middle)
@@ -228,12 +231,18 @@ def _stuck_pfns(frames: Frames, pfns: NDArray[np.int64]) -> NDArray[np.int64]:
     return stuck
 
 
-def _check_not_fixed(frames: Frames, stuck: NDArray[np.int64], names: Sequence[str]) -> None:
-    if len(stuck) and np.isin(frames.kinds[stuck] & KIND_MASK, list(FIXED_KINDS)).all():
+def _without_fixed(
+    frames: Frames, stuck: NDArray[np.int64], names: Sequence[str]
+) -> NDArray[np.int64]:
+    """Return `stuck` without pages that nobody can make movable; refuse if no others are left."""
+    is_fixed = np.isin(frames.kinds[stuck] & KIND_MASK, list(FIXED_KINDS))
+    if len(stuck) and is_fixed.all():
         raise UsageError(
             f"{', '.join(names)}: nobody can make these pages movable, whoever owns them: the "
             "kernel image, boot memory, and bad memory stay where they are"
         )
+    others: NDArray[np.int64] = stuck[~is_fixed]
+    return others
 
 
 def _gain_range(as_is: Totals, movable: Totals) -> tuple[int, int]:
@@ -276,6 +285,7 @@ class _Line:
         """Return the sensitivity line; nothing where no page was made movable."""
         if not len(self.stuck):
             return ()
+        nr_pfns = len(self.frames.kinds)
         known = {0.0: as_is.totals.nr_huge_after}
         if share.middle == 1:
             known[1.0] = movable.totals.nr_huge_after
@@ -283,7 +293,7 @@ class _Line:
             Point(fraction, known[fraction], known[fraction])
             if fraction in known
             else self._point(fraction)
-            for fraction in SENSITIVITY
+            for fraction in (SENSITIVITY if nr_pfns < _LARGE_PAGES else _FEW_POINTS)
         )
 
     def _point(self, fraction: float) -> Point:

@@ -4,12 +4,14 @@ import gzip
 import io
 import re
 from collections import Counter
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
+import zstandard
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -172,6 +174,19 @@ def test_a_text_cut_inside_a_record_is_refused() -> None:
 
     with pytest.raises(ParseError, match="was cut"):
         folded(text)
+
+
+@pytest.mark.parametrize("pack", [bytes, gzip.compress, zstandard.ZstdCompressor().compress])
+def test_plain_and_compressed_files_give_the_same(
+    pack: Callable[[bytes], bytes], tmp_path: Path
+) -> None:
+    path = tmp_path / "page_owner"
+    path.write_bytes(pack(FEW_RECORDS))
+
+    found = read_page_owner(path, nr_pfns=1 << 17)
+
+    assert found.nr_records == 12
+    assert np.array_equal(found.told.codes, folded(FEW_RECORDS).told.codes)
 
 
 def test_a_cut_archive_is_refused(tmp_path: Path) -> None:

@@ -116,6 +116,16 @@ def test_what_nobody_can_move_is_refused() -> None:
         whatif(frames, owners_of(frames), ["reserved"])
 
 
+def test_what_nobody_can_move_stays_beside_what_can() -> None:
+    frames = recorded("gpu-612-512m-whatif", "refused")
+    owners = owners_of(frames)
+
+    both = whatif(frames, owners, ["kernel", "reserved"])
+
+    assert both.nr_pages > both.nr_pages_made_movable == len(owners.pfns_of(["kernel"]))
+    assert both.nr_huge == whatif(frames, owners, ["kernel"]).nr_huge
+
+
 @pytest.mark.parametrize(("rules", "says"), [("6.12", "__SetPageMovable"), ("6.17", "page type")])
 def test_the_mechanism_is_that_of_the_kernel(rules: str, says: str) -> None:
     assert says in mechanism_of(RULES[rules])
