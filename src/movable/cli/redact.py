@@ -17,6 +17,7 @@ class RedactCommand:
     name = "redact"
     examples = """examples:
   movable redact host.movable shared.movable
+  movable redact captured/ shared.movable                 a directory of raw /proc files
   movable redact recording.tar.xz shared.movable --force"""
 
     def add_arguments(self, parser: argparse.ArgumentParser) -> None:

@@ -10,6 +10,7 @@ worst that can happen; and clustered, whole pageblocks' worth of pages at once, 
 the best.  What real drivers do lies between.
 """
 
+import re
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Final
@@ -56,13 +57,13 @@ class Fraction:
         Raises:
             UsageError: not a number, outside 0 to 1, or a range that runs backwards.
         """
-        words = text.split("-")
+        range_of = re.fullmatch(r"([0-9.]+)-([0-9.]+)", text)
         try:
-            numbers = [float(word) for word in words]
+            numbers = [float(word) for word in (range_of.groups() if range_of else (text,))]
         except ValueError:
-            numbers = []
+            numbers = [-1.0]
         is_inside = all(0 <= number <= 1 for number in numbers)
-        if len(numbers) not in (1, 2) or not is_inside or numbers[0] > numbers[-1]:
+        if not is_inside or numbers[0] > numbers[-1]:
             raise UsageError(
                 f"--fraction {text}: a number from 0 to 1, or a range of two such as 0.3-0.8"
             )

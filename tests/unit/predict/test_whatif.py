@@ -21,7 +21,13 @@ JSON_KEYS = {"schema", "owners", "as_is", "movable", "gain"}
 
 @pytest.mark.parametrize(
     ("text", "low", "high"),
-    [("1", 1, 1), ("0.5", 0.5, 0.5), ("0.25-0.75", 0.25, 0.75), ("0", 0, 0)],
+    [
+        ("1", 1, 1),
+        ("0.5", 0.5, 0.5),
+        ("0.25-0.75", 0.25, 0.75),
+        ("0", 0, 0),
+        ("1e-3", 0.001, 0.001),
+    ],
 )
 def test_a_fraction_is_a_number_or_a_range(text: str, low: float, high: float) -> None:
     assert Fraction.parse(text) == Fraction(low, high)
