@@ -12,7 +12,6 @@ from numpy.typing import NDArray
 from movable.compiled._jit import compiled, int64
 from movable.compiled.alloc import occupy, rmqueue, zone_watermark_ok
 from movable.compiled.pcp import free_unref_page
-from movable.mm.kinds import KIND_MASK, TAIL, UNMAPPED
 from movable.mm.state import NO_PAGE, Pages
 
 
@@ -106,28 +105,3 @@ def churn_bulk(
         pfns[index] = pfn
         nr_replaced += 1
     return nr_replaced
-
-
-@compiled
-def folios_of(pages: Pages, owner: int, out: NDArray[np.int64]) -> int:
-    """Write the first PFN of each of `owner`'s folios to `out`, ascending; return how many.
-
-    Args:
-        pages: only read.
-        out: out, int64; what does not fit is left out.
-    """
-    nr_found = 0
-    for pfn in range(len(pages.owner)):
-        if pages.owner[pfn] == owner and pages.kind[pfn] & TAIL == 0:
-            if nr_found == len(out):
-                break
-            out[nr_found] = pfn
-            nr_found += 1
-    return nr_found
-
-
-@compiled
-def count_kinds(pages: Pages, start_pfn: int, end_pfn: int, out: NDArray[np.int64]) -> None:
-    """Add the pages of each kind in [start_pfn, end_pfn) to `out`, (NR_KINDS,)."""
-    for pfn in range(start_pfn, end_pfn):
-        out[pages.kind[pfn] & KIND_MASK & ~UNMAPPED] += 1

@@ -69,11 +69,12 @@ def parse_memory(text: str) -> int:
     return nr_bytes
 
 
-def lay_out(nr_bytes: int, *, has_auto_high: bool) -> Layout:
+def lay_out(nr_bytes: int, *, has_auto_high: bool, thp: bool) -> Layout:
     """Return what a machine with `nr_bytes` of RAM has after boot.
 
     Args:
         has_auto_high: whether per-CPU `high` tunes itself: `LinuxRules.pcp_auto_high`.
+        thp: whether khugepaged runs, which raises the watermarks.
     """
     ram = _ram(nr_bytes // PAGE_SIZE)
     nr_pfns = ram[-1][1]
@@ -92,7 +93,7 @@ def lay_out(nr_bytes: int, *, has_auto_high: bool) -> Layout:
     for start_pfn, end_pfn in spans:
         decompose_free(kinds, orders, start_pfn, end_pfn)
     types = np.full((nr_pfns >> PAGEBLOCK_ORDER) + 1, MIGRATE_MOVABLE, dtype=np.uint8)
-    zones = _zones(kinds, spans, has_auto_high=has_auto_high)
+    zones = _zones(kinds, spans, has_auto_high=has_auto_high, thp=thp)
     return Layout(kinds, orders, types, zones, ram)
 
 
@@ -109,7 +110,7 @@ def _reserve_records(kinds: NDArray[np.uint8], start_pfn: int, end_pfn: int) -> 
 
 
 def _zones(
-    kinds: NDArray[np.uint8], spans: list[tuple[int, int]], *, has_auto_high: bool
+    kinds: NDArray[np.uint8], spans: list[tuple[int, int]], *, has_auto_high: bool, thp: bool
 ) -> tuple[ZoneInfo, ...]:
     """Return all five zones, those without pages too."""
     zones = []
@@ -127,7 +128,7 @@ def _zones(
             ZoneInfo(0, name, managed, end_pfn - start_pfn, present, managed, start_pfn=start_pfn)
         )
     lowmem = sum(zone.managed for zone in zones)
-    min_free = min_free_pages(lowmem, nr_zones=len(spans))
+    min_free = min_free_pages(lowmem, nr_zones=len(spans), thp=thp)
     zones = [_with_marks(zone, min_free, lowmem) for zone in zones]
     managed_by_zone = [zone.managed for zone in zones]
     return tuple(
@@ -140,12 +141,12 @@ def _zones(
     )
 
 
-def min_free_pages(lowmem: int, *, nr_zones: int) -> int:
+def min_free_pages(lowmem: int, *, nr_zones: int, thp: bool) -> int:
     """Return vm.min_free_kbytes' default, in pages: by the square root, or what khugepaged asks."""
     kib_per_page = PAGE_SIZE // 1024
     by_size = min(max(isqrt(lowmem * kib_per_page * 16), 128), 262144) // kib_per_page
     recommended = min(PAGEBLOCK_NR_PAGES * nr_zones * (2 + 9), lowmem // 20)
-    return max(by_size, recommended)
+    return max(by_size, recommended) if thp else by_size
 
 
 def _with_marks(zone: ZoneInfo, min_free: int, lowmem: int) -> ZoneInfo:

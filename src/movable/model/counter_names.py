@@ -265,6 +265,8 @@ NEW_SINCE_6_1: Final = frozenset(
     [
         "nr_unaccepted",
         "nr_iommu_pages",
+        "pgdemote_kswapd",
+        "pgdemote_direct",
         "pgdemote_khugepaged",
         "nr_memmap_pages",
         "nr_memmap_boot_pages",
@@ -278,4 +280,7 @@ NEW_SINCE_6_1: Final = frozenset(
         "Unaccepted",
     ]
 )
-"""Which of them 6.1 does not have."""
+"""Which of them 6.1 does not have, or not there."""
+
+DEMOTIONS_6_1: Final = ("pgdemote_kswapd", "pgdemote_direct")
+"""What 6.1 has after pgsteal_direct instead."""

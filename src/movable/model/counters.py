@@ -10,6 +10,7 @@ from movable.mm.constants import PAGE_SIZE, PAGEBLOCK_NR_PAGES
 from movable.mm.kinds import PageKind
 from movable.mm.zoneinfo import ZoneInfo
 from movable.model.counter_names import (
+    DEMOTIONS_6_1,
     EVENT_NAMES,
     MEMINFO_NAMES,
     NEW_SINCE_6_1,
@@ -24,13 +25,19 @@ if TYPE_CHECKING:
 _ANON: Final = (PageKind.ANON, PageKind.PINNED, PageKind.SWAPCACHE, PageKind.KSM)
 _FILE: Final = (PageKind.FILE, PageKind.FILE_DIRTY, PageKind.FILE_WRITEBACK)
 _KIB: Final = PAGE_SIZE // 1024
+_VMALLOC_TOTAL_KIB: Final = 13743895347199  # x86-64 with five levels of page tables.
 _STAT_THRESHOLD: Final = 0  # One CPU counts without delay.
 
 
 def _named(machine: "Machine", names: tuple[str, ...]) -> list[str]:
     """Return the names that the machine's kernel has."""
-    is_new = machine.memory.rules.pcp_auto_high
-    return [name for name in names if is_new or name not in NEW_SINCE_6_1]
+    if machine.memory.rules.pcp_auto_high:
+        return list(names)
+    older = [name for name in names if name not in NEW_SINCE_6_1]
+    if "pgsteal_direct" in older:  # Demotions were events before they were counters of the node.
+        at = older.index("pgsteal_direct") + 1
+        older[at:at] = DEMOTIONS_6_1
+    return older
 
 
 # -- values -----------------------------------------------------------------------------------
@@ -178,7 +185,8 @@ def meminfo_text(machine: "Machine") -> str:
     lines = []
     for name in _named(machine, MEMINFO_NAMES):
         unit = "" if name.startswith("HugePages_") else " kB"
-        lines.append(f"{name}:{values.get(name, 0):>{23 - len(name)}d}{unit}\n")
+        head = f"{name + ':':<16}"
+        lines.append(f"{head}{values.get(name, 0):>{24 - len(head)}d}{unit}\n")
     return "".join(lines)
 
 
@@ -212,4 +220,5 @@ def _meminfo(machine: "Machine") -> dict[str, int]:
         "AnonHugePages": node["nr_anon_transparent_hugepages"] * PAGEBLOCK_NR_PAGES,
         "Hugepagesize": PAGEBLOCK_NR_PAGES,
     }
-    return {name: count * _KIB for name, count in pages.items()}
+    found = {name: count * _KIB for name, count in pages.items()}
+    return found | {"VmallocTotal": _VMALLOC_TOTAL_KIB}

@@ -30,7 +30,6 @@ from movable.mm.kinds import PageKind
 from movable.mm.state import NO_PAGE, Pages
 from movable.model.events import DriverCounts
 from movable.model.gfp import GFP_HIGHUSER_MOVABLE, GFP_HUGETLB, GFP_KERNEL, Gfp
-from movable.model.machine import Machine
 from movable.model.scenario import Scenario, Table
 from movable.model.scenario_run import ScenarioResult, Watch, boot
 from movable.model.workload import User

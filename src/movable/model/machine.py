@@ -64,6 +64,7 @@ class Machine:
         era: str = "6.0",
         compaction: bool = True,
         contents: bool = True,
+        thp: bool = True,
         seed: int = 1,
     ) -> "Machine":
         """Return a machine that has just booted.
@@ -74,13 +75,15 @@ class Machine:
             era: the kernel whose driver pages it has: a name of `driver.eras.ERAS`.
             compaction: whether compaction is configured in.
             contents: whether pages have contents.
+            thp: whether transparent huge pages are on: then more memory is kept free.
             seed: decides every random choice.
 
         Raises:
             UsageError: an argument that makes no sense.
         """
         chosen = rules_by_name(rules)
-        layout = lay_out(parse_memory(memory), has_auto_high=chosen.pcp_auto_high)
+        nr_bytes = parse_memory(memory)
+        layout = lay_out(nr_bytes, has_auto_high=chosen.pcp_auto_high, thp=thp)
         modelled = Memory(layout, chosen)
         bytes_ = Contents(len(layout.kinds)) if contents else None
         env = MachineEnv(era_of(era), modelled, bytes_, compaction=compaction)

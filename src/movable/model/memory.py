@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from movable.compiled.compact import compact_zone, fragmentation_score_zone
 from movable.compiled.pcp import free_pcppages_bulk
-from movable.compiled.workload import Request, alloc_bulk, churn_bulk, folios_of, free_bulk, own
+from movable.compiled.workload import Request, alloc_bulk, churn_bulk, free_bulk, own
 from movable.errors import OutOfMemoryError
 from movable.mm.constants import (
     MIGRATE_RECLAIMABLE,
@@ -20,7 +20,7 @@ from movable.mm.constants import (
     MIGRATE_SYNC_LIGHT,
     PCP_BATCH_SCALE_MAX,
 )
-from movable.mm.kinds import PageKind
+from movable.mm.kinds import TAIL, PageKind
 from movable.mm.rules import LinuxRules
 from movable.mm.state import NO_PAGE, Pages, record_of
 from movable.mm.zoneinfo import ZoneInfo
@@ -74,7 +74,6 @@ class Memory:
         self.nr_freed = self.nr_reclaimed = self.nr_daemon_wakes = 0
         self.nr_daemon_scanned = [0, 0]
         self._ends = [int(zone.record["end_pfn"]) for zone in self.zones]
-        self._scratch = np.empty(len(layout.kinds), dtype=np.int64)
 
     # -- allocation ---------------------------------------------------------------------------
 
@@ -172,8 +171,8 @@ class Memory:
 
     def folios_of(self, owner: int) -> Pfns:
         """Return the first PFNs of the folios of `owner`, ascending."""
-        nr_found = folios_of(self.pages, owner, self._scratch)
-        return self._scratch[:nr_found].copy()
+        pfns = np.flatnonzero(self.pages.owner == owner)
+        return pfns[self.pages.kind[pfns] & TAIL == 0]
 
     # -- reclaim ------------------------------------------------------------------------------
 

@@ -56,6 +56,7 @@ MACHINE_KEYS: Final = {
     "era": Key("the kernel whose driver pages it has: 2015, 4.8, 6.0, 6.17", "6.0"),
     "compaction": Key("whether compaction is configured in", True, bool),
     "contents": Key("whether driver pages have contents", True, bool),
+    "thp": Key("whether transparent huge pages are on: then more is kept free", True, bool),
     "seed": _int("decides every random choice", 1),
 }
 STEP_KEYS: Final[Mapping[str, Mapping[str, Key]]] = {

@@ -118,6 +118,7 @@ def boot(scenario: Scenario, *, seed: int) -> Machine:
         era=table.text("era"),
         compaction=table.flag("compaction"),
         contents=table.flag("contents"),
+        thp=table.flag("thp"),
         seed=seed,
     )
 
