@@ -30,7 +30,7 @@ from movable.mm.rules import LinuxRules
 from movable.model.run import Run
 from movable.model.zone import roles_of
 from movable.predict.actions import parse_action
-from movable.predict.forecast import Forecast, Totals, nr_huge_of, predict
+from movable.predict.forecast import Forecast, nr_huge_of, predict
 from movable.predict.from_boot import FromBoot, from_boot
 
 SENSITIVITY: Final = (0.0, 0.5, 0.8, 0.9, 0.95, 0.99, 1.0)
@@ -77,7 +77,7 @@ class Fraction:
 
 @dataclass(frozen=True, slots=True)
 class Point:
-    """One point of the sensitivity line: huge pages after compaction with a fraction movable."""
+    """One point of the sensitivity line: free huge pages after, or blocks that were obtained."""
 
     fraction: float
     nr_huge_scattered: int
@@ -89,7 +89,8 @@ class WhatIf:
     """A machine as it is, and with some owners' pages movable.
 
     `nr_pages` is how many pages those owners hold, `nr_pages_made_movable` how many of them do not
-    move today and were made movable.  `nr_huge_range` is the gain's.
+    move today and were made movable.  `nr_huge` is the gain: in free huge pages, or for
+    an action with a goal in what it obtains; `nr_huge_range` its range.
     """
 
     owners: tuple[str, ...]
@@ -106,6 +107,13 @@ class WhatIf:
     mechanism: str
     doubts: tuple[Doubt, ...]
 
+    @property
+    def nr_obtained(self) -> tuple[int, int] | None:
+        """What an action with a goal obtained, as it is and with the pages movable; else None."""
+        if self.as_is.nr_obtained is None or self.movable.nr_obtained is None:
+            return None
+        return self.as_is.nr_obtained, self.movable.nr_obtained
+
     def to_json(self) -> dict[str, object]:
         """Return the fixed JSON form."""
         return {
@@ -114,6 +122,7 @@ class WhatIf:
             "as_is": self.as_is.totals.to_json(),
             "movable": self.movable.totals.to_json(),
             "gain": {"nr_huge": self.nr_huge, "nr_huge_range": list(self.nr_huge_range)},
+            "nr_obtained": self.nr_obtained,
             "owners_from": self.owners_from,
             "nr_pages": self.nr_pages,
             "nr_pages_made_movable": self.nr_pages_made_movable,
@@ -160,8 +169,8 @@ def whatif(
         fraction=share,
         as_is=as_is,
         movable=movable,
-        nr_huge=movable.totals.nr_huge_after - as_is.totals.nr_huge_after,
-        nr_huge_range=_gain_range(as_is.totals, movable.totals),
+        nr_huge=figure_of(movable) - figure_of(as_is),
+        nr_huge_range=_gain_range(as_is, movable),
         sensitivity=line.points(as_is, movable, share),
         from_boot=from_boot(frames, stuck),
         mechanism=mechanism_of(frames.rules.rules),
@@ -246,16 +255,27 @@ def _without_fixed(
     return others
 
 
-def _gain_range(as_is: Totals, movable: Totals) -> tuple[int, int]:
+def figure_of(forecast: Forecast) -> int:
+    """Return what counts: what an action with a goal obtained, else free huge pages afterwards."""
+    if forecast.nr_obtained is not None:
+        return forecast.nr_obtained
+    return forecast.totals.nr_huge_after
+
+
+def _gain_range(as_is: Forecast, movable: Forecast) -> tuple[int, int]:
     """Return how far the gain may be off.
 
     The range of the machine as it is includes that its driver pages move already.  That is not the
-    question here, so only its noise counts.
+    question here, so only its noise counts.  What a request obtains has no range but the noise.
     """
-    low = movable.nr_huge_after_range[0] - as_is.nr_huge_after - as_is.noise
-    high = movable.nr_huge_after_range[1] - as_is.nr_huge_after + as_is.noise
-    gain = movable.nr_huge_after - as_is.nr_huge_after
-    return min(max(0, low), gain), max(high, gain)
+    gain = figure_of(movable) - figure_of(as_is)
+    noise = as_is.totals.noise
+    if movable.nr_obtained is not None:
+        noise += movable.totals.noise
+        return gain - noise, gain + noise
+    low, high = movable.totals.nr_huge_after_range
+    now = as_is.totals.nr_huge_after
+    return min(max(0, low - now - noise), gain), max(high - now + noise, gain)
 
 
 @dataclass(slots=True)
@@ -273,7 +293,8 @@ class _Line:
 
     def with_range(self, movable: Forecast, share: Fraction) -> Forecast:
         """Widen the range to the ends of the fraction, scattered and clustered."""
-        if share.low == share.high == 1 or not len(self.stuck):
+        is_whole = share.low == share.high == 1
+        if is_whole or not len(self.stuck) or movable.nr_obtained is not None:
             return movable
         points = [self._point(end) for end in {share.low, share.high}]
         seen = [n for p in points for n in (p.nr_huge_scattered, p.nr_huge_clustered)]
@@ -287,9 +308,9 @@ class _Line:
         if not len(self.stuck):
             return ()
         nr_pfns = len(self.frames.kinds)
-        known = {0.0: as_is.totals.nr_huge_after}
+        known = {0.0: figure_of(as_is)}
         if share.middle == 1:
-            known[1.0] = movable.totals.nr_huge_after
+            known[1.0] = figure_of(movable)
         return tuple(
             Point(fraction, known[fraction], known[fraction])
             if fraction in known
@@ -306,6 +327,8 @@ class _Line:
 
     def _nr_huge(self, pfns: NDArray[np.int64]) -> int:
         run = perform_once(made_movable(self.frames, pfns), self.action, self.truth)
+        if run.nr_obtained is not None:
+            return run.nr_obtained
         return sum(nr_huge_of(zone.nr_free_after) for zone in run.zones)
 
 

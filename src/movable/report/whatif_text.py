@@ -26,7 +26,8 @@ def whatif_text(found: WhatIf, *, width: int, paint: Paint) -> str:
             paint=paint,
         ),
         "",
-        f"Gain  {paint.bold(counted(found.nr_huge, 'huge page'))} ({low} to {high}), "
+        *_obtained_lines(found, paint=paint),
+        f"Gain  {paint.bold(counted(found.nr_huge, _unit(found)))} ({low} to {high}), "
         f"{_per_page(found)}",
         *_from_boot_lines(found, width=width),
         *_sensitivity_lines(found, paint=paint),
@@ -56,6 +57,18 @@ def _per_page(found: WhatIf) -> str:
     return f"one for every {each:.0f} pages made movable; an upper bound at fraction 1"
 
 
+def _obtained_lines(found: WhatIf, *, paint: Paint) -> list[str]:
+    """Return what an action with a goal obtained; the table above it shows what is left free."""
+    if found.nr_obtained is None:
+        return []
+    as_is, movable = found.nr_obtained
+    return [f"Obtained  {as_is} as it is, {paint.bold(str(movable))} with those pages movable", ""]
+
+
+def _unit(found: WhatIf) -> str:
+    return "huge page" if found.nr_obtained is None else "allocation"
+
+
 def _from_boot_lines(found: WhatIf, *, width: int) -> list[str]:
     if found.from_boot is None:
         return []
@@ -74,9 +87,10 @@ def _sensitivity_lines(found: WhatIf, *, paint: Paint) -> list[str]:
         ("scattered: page by page", *(p.nr_huge_scattered for p in found.sensitivity)),
         ("clustered: pageblock by pageblock", *(p.nr_huge_clustered for p in found.sensitivity)),
     ]
+    what = "Huge pages after" if found.nr_obtained is None else "Obtained"
     head = ["fraction that can move", *(f"{p.fraction:g}" for p in found.sensitivity)]
     return [
         "",
-        paint.bold("Huge pages after, by how many of those pages can move at that moment"),
+        paint.bold(f"{what}, by how many of those pages can move at that moment"),
         *table(head, rows, paint=paint),
     ]

@@ -105,6 +105,21 @@ def test_a_fraction_gives_less_and_a_wider_range() -> None:
     assert high - low > whole.nr_huge_range[1] - whole.nr_huge_range[0]
 
 
+def test_an_action_with_a_goal_says_what_it_obtained_both_ways() -> None:
+    frames = recorded("gpu-612-512m-whatif", "refused")
+
+    found = whatif(frames, owners_of(frames), ["kernel"], action="hugepages:100")
+
+    assert found.nr_obtained is not None
+    as_is, movable = found.nr_obtained
+    assert as_is <= 32
+    assert movable > 80
+    assert found.to_json()["nr_obtained"] == (as_is, movable)
+    assert found.nr_huge == movable - as_is
+    assert found.sensitivity[0].nr_huge_scattered == as_is
+    assert found.sensitivity[-1].nr_huge_clustered == movable
+
+
 def test_pages_that_move_already_gain_nothing() -> None:
     frames = recorded("anon-612-512m-k40-r4")
 
