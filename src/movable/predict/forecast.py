@@ -1,6 +1,7 @@
 """What the kernel's compaction would do to a snapshot: the `Forecast`."""
 
 from collections.abc import Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field, replace
 
 import numpy as np
@@ -22,6 +23,7 @@ Overrides = Mapping[PageKind, Role]
 
 _MANY_TOUCHED = 32
 _NOISE_PAGES = 3
+_NR_NOISY = 2
 """How many pages a machine allocates or frees by itself between two looks at it."""
 
 
@@ -176,16 +178,21 @@ def _with_range(
 ) -> Forecast:
     """Widen the forecast to what its doubts allow: runs with doubtful pages stuck, and free."""
     center = forecast.totals.nr_huge_after
-    roles = roles_for(frames, refused)
-    seen = [center]
-    seen += [
-        _nr_huge_after(perform(variant, roles_for(variant, {**refused, **overrides})))
-        for variant, overrides in _doubtful(frames)
+
+    def outcome(variant: tuple[Frames, Overrides]) -> int:
+        roles = roles_for(variant[0], {**refused, **variant[1]})
+        return _nr_huge_after(perform(variant[0], roles))
+
+    disturbed: list[tuple[Frames, Overrides]] = [
+        (_disturbed(frames, seed), {}) for seed in range(_NR_NOISY)
     ]
+    # Two at a time: compiled loops let go of the interpreter, and each run has its own arrays.
+    with ThreadPoolExecutor(max_workers=2) as pool:
+        outcomes = list(pool.map(outcome, [*disturbed, *_doubtful(frames)]))
+    seen = [center, *outcomes[_NR_NOISY:]]
     if _is_undrained(frames):
         seen.append(sum(nr_huge_of(zone.nr_free_now) for zone in run.zones))
-    noisy = [_nr_huge_after(perform(_disturbed(frames, seed), roles)) for seed in range(2)]
-    noise = max(1, *(abs(nr_huge - center) for nr_huge in noisy))
+    noise = max(1, *(abs(nr_huge - center) for nr_huge in outcomes[:_NR_NOISY]))
     totals = replace(
         forecast.totals,
         nr_huge_after_range=(max(0, min(seen) - noise), max(seen) + noise),
