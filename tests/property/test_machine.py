@@ -4,12 +4,14 @@ Three drivers that keep the contract, and one that breaks it when told to, share
 processes, files and slab.  The pages of the good ones keep their contents through all of it.
 """
 
+from contextlib import suppress
+
 import numpy as np
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
-from machine_laws import assert_lawful
 
+from machine_laws import assert_lawful
 from movable.driver import EAGAIN, Env, IsolateMode, MigrateMode, Page
 from movable.driver.examples.balloon import Balloon
 from movable.driver.examples.gpu import Gpu
@@ -107,18 +109,14 @@ class LiveMachine(RuleBasedStateMachine):
 
     @rule(nr_pages=st.integers(1, 600))
     def read_file(self, nr_pages: int) -> None:
-        try:
+        with suppress(OutOfMemoryError):
             self.machine.workload.read_file("file", nr_pages)
-        except OutOfMemoryError:
-            pass
 
     @rule(nr_pages=st.integers(8, 300), order=st.integers(0, 3))
     def use_slab(self, nr_pages: int, order: int) -> None:
         self.machine.workload.shrink(self.slab, 0.3)
-        try:
+        with suppress(OutOfMemoryError):
             self.machine.workload.grow_slab(self.slab, nr_pages, order=order)
-        except OutOfMemoryError:
-            pass
 
     @rule(order=st.integers(1, 10), is_movable=st.booleans())
     def allocate(self, order: int, is_movable: bool) -> None:

@@ -7,6 +7,9 @@ from typing import TYPE_CHECKING
 from movable.cli.output import Output
 
 if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
     from movable.model.machine import Machine
     from movable.model.scenario_run import ScenarioResult
 
@@ -79,15 +82,22 @@ class _Seen:
     def __init__(self, args: argparse.Namespace) -> None:
         self._directory: Path | None = args.save
         self._wants_html = args.html is not None
+        self._states: dict[str, NDArray[np.uint8]] = {}
 
     def look(self, when: str, machine: "Machine") -> None:
-        """Write `machine`'s files, if they are wanted."""
+        """Write `machine`'s files, and keep its map, if they are wanted."""
+        if self._wants_html:
+            self._states[when] = machine.memory.pages.kind.copy()
         if self._directory is not None:
             machine.write(self._directory / when)
 
     def write_html(self, result: "ScenarioResult", path: Path, *, force: bool) -> None:
         """Write the map before and after."""
-        raise NotImplementedError
+        from movable.capture.whole import replace_file
+        from movable.report.scenario_html import scenario_html
+
+        document = scenario_html(result, self._states["before"], self._states["after"]).encode()
+        replace_file(path, lambda file: file.write(document), force=force)
 
 
 def _list(output: Output, *, as_json: bool) -> None:

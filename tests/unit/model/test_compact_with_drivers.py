@@ -1,9 +1,9 @@
-"""Compaction with drivers in Python against the compiled loop, which takes each driver as willing."""
+"""Compaction with drivers in Python against the compiled loop, which takes all as willing."""
 
 import numpy as np
 import pytest
-from machine_laws import assert_lawful
 
+from machine_laws import assert_lawful
 from movable.compiled.compact import compact_zone
 from movable.driver import Env, IsolateMode, Page
 from movable.driver.examples.balloon import Balloon

@@ -1,8 +1,8 @@
 """Drivers that do what they may not: the machine stays whole, and says who did what."""
 
 import pytest
-from machine_laws import assert_lawful
 
+from machine_laws import assert_lawful
 from movable.driver import EAGAIN, IsolateMode, MigrateMode, Page
 from movable.driver.examples.balloon import Balloon
 from movable.driver.examples.gpu import Gpu

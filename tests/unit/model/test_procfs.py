@@ -5,7 +5,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from page_types import build_page_types, counts_of
 
 from movable.capture.files import open_snapshot
 from movable.driver.examples.balloon import Balloon
@@ -15,6 +14,7 @@ from movable.frames.build import frames_of
 from movable.mm.flags import KPF_BALLOON, KPF_MOBILE
 from movable.mm.kinds import KIND_MASK, PageKind
 from movable.model.machine import Machine
+from page_types import build_page_types, counts_of
 
 DATA = Path(__file__).parents[2] / "data"
 KERNELS = [("6.1", "6.0"), ("6.12", "6.0"), ("6.17", "6.0"), ("6.1", "2015")]

@@ -2,8 +2,8 @@
 
 import numpy as np
 import pytest
-from machine_laws import assert_lawful, nr_pages_by_kind
 
+from machine_laws import assert_lawful, nr_pages_by_kind
 from movable.compiled.pcp import drain_pages_zone
 from movable.errors import OutOfMemoryError, UsageError
 from movable.mm.constants import MIGRATE_MOVABLE, MIGRATE_RECLAIMABLE, MIGRATE_UNMOVABLE
