@@ -7,6 +7,7 @@ processes, files and slab.  The pages of the good ones keep their contents throu
 from contextlib import suppress
 
 import numpy as np
+import pytest
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
@@ -20,6 +21,8 @@ from movable.errors import OutOfMemoryError
 from movable.model.gfp import GFP_HIGHUSER_MOVABLE, GFP_KERNEL
 from movable.model.machine import Machine
 from movable.model.workload import User
+
+pytestmark = pytest.mark.large
 
 MISDEEDS = ("none", "raise", "nonsense", "again", "keep lock", "free", "forget", "refuse")
 

@@ -172,7 +172,8 @@ class Memory:
     def folios_of(self, owner: int) -> Pfns:
         """Return the first PFNs of the folios of `owner`, ascending."""
         pfns = np.flatnonzero(self.pages.owner == owner)
-        return pfns[self.pages.kind[pfns] & TAIL == 0]
+        heads: Pfns = pfns[self.pages.kind[pfns] & TAIL == 0]
+        return heads
 
     # -- reclaim ------------------------------------------------------------------------------
 

@@ -53,7 +53,8 @@ def scenario_html(
 
 def _figure(name: str, states: NDArray[np.uint8], step: int) -> str:
     nr_rows = len(states) // PAGEBLOCK_NR_PAGES
-    pixels = (states & KIND_MASK)[: nr_rows * PAGEBLOCK_NR_PAGES].reshape(nr_rows, -1)[::step]
+    kinds = (states & KIND_MASK).astype(np.uint8)
+    pixels = kinds[: nr_rows * PAGEBLOCK_NR_PAGES].reshape(nr_rows, -1)[::step]
     counts = np.bincount(pixels.ravel(), minlength=KIND_MASK + 1)
     words = ", ".join(f"{label(kind)} {counts[kind]}" for kind in PageKind if counts[kind])
     data = base64.b64encode(_png(pixels)).decode()

@@ -7,6 +7,8 @@ import pytest
 
 from movable.cli import run
 
+pytestmark = pytest.mark.large
+
 SCENARIO = """
 schema = 1
 name = "small"

@@ -8,6 +8,8 @@ from movable.driver.examples.balloon import Balloon
 from movable.driver.examples.gpu import Gpu
 from movable.model.machine import Machine
 
+pytestmark = pytest.mark.large
+
 
 class Raises(Balloon):
     async def isolate_page(self, page: Page, mode: IsolateMode) -> bool:

@@ -1,4 +1,4 @@
-"""What a machine writes for /proc: the kernel's formats, and readable by everything that reads it."""
+"""What a machine writes for /proc: the kernel's formats, readable by whatever reads those."""
 
 import re
 from pathlib import Path
@@ -15,6 +15,8 @@ from movable.mm.flags import KPF_BALLOON, KPF_MOBILE
 from movable.mm.kinds import KIND_MASK, PageKind
 from movable.model.machine import Machine
 from page_types import build_page_types, counts_of
+
+pytestmark = pytest.mark.large
 
 DATA = Path(__file__).parents[2] / "data"
 KERNELS = [("6.1", "6.0"), ("6.12", "6.0"), ("6.17", "6.0"), ("6.1", "2015")]

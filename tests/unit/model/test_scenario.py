@@ -11,6 +11,8 @@ from movable.model import scenario as declared
 from movable.model.scenario import load_scenario, parse_scenario, shipped
 from movable.model.scenario_run import run_scenario
 
+pytestmark = pytest.mark.large
+
 GUIDE = Path(__file__).parents[3] / "docs/guides/scenarios.md"
 HEAD = 'schema = 1\nname = "x"\ndescription = "y"\n'
 SMALL = (
