@@ -160,5 +160,5 @@ CONTROL_DTYPE: Final = np.dtype(
 def record_of(rules: LinuxRules) -> np.void:
     """Return `rules` as the record that compiled code reads by key."""
     dtype = np.dtype([(name, np.int64) for name in rules._fields])
-    record: np.void = np.array(tuple(int(value) for value in rules), dtype=dtype)[()]
+    record: np.void = np.array([tuple(int(value) for value in rules)], dtype=dtype)[0]
     return record
