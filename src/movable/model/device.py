@@ -42,6 +42,9 @@ COMPRESSION: Final = 3
 SWAP_BATCH: Final = 1024
 """Pages that are swapped out at once."""
 
+WORKING_SHARE: Final = 0.1
+"""Of its memory, what an application in use frees and touches anew between two others' starts."""
+
 DOUBTS: Final = (
     "driver pages are taken to move whenever compaction asks, unless the GPU uses their buffer: "
     "refusals for other reasons, and migrations that fail, are not modelled",
@@ -183,7 +186,7 @@ class Device:
         """Have applications use what they have: memory is freed and touched anew."""
         for app in list(self.apps)[-3:]:
             app.is_swapped_out = False
-            nr_pages = self.workload.shrink(app.process, 0.2)
+            nr_pages = self.workload.shrink(app.process, WORKING_SHARE)
             self._surely(partial(self.workload.fault, app.process, nr_pages))
         self.workload.shrink(self.slab, 0.02)
         kernel = round(self.managed * self.table.share("kernel"))
