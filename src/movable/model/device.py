@@ -42,6 +42,9 @@ COMPRESSION: Final = 3
 SWAP_BATCH: Final = 1024
 """Pages that are swapped out at once."""
 
+CACHE_BATCH_SHARE: Final = 256
+"""Page cache goes in pieces of this share of memory at least."""
+
 WORKING_SHARE: Final = 0.1
 """Of its memory, what an application in use frees and touches anew between two others' starts."""
 
@@ -253,7 +256,7 @@ class Device:
 
     def _reclaim(self, nr_pages: int) -> int:
         """Drop page cache; then swap out, the application started first before the others."""
-        nr_freed = self.workload.drop_caches(nr_pages)
+        nr_freed = self.workload.drop_caches(max(nr_pages, self.managed // CACHE_BATCH_SHARE))
         return nr_freed if nr_freed >= nr_pages else nr_freed + self._swap_out()
 
     def _swap_out(self) -> int:
