@@ -4,7 +4,6 @@ The host gives a page to it when it is first written, so a large machine costs w
 """
 
 import mmap
-import zlib
 from typing import Final
 
 from movable.mm.constants import PAGE_SIZE
@@ -22,7 +21,3 @@ class Contents:
     def page(self, pfn: int) -> memoryview:
         """Return the page's 4096 bytes, writable."""
         return self._bytes[pfn * PAGE_SIZE : (pfn + 1) * PAGE_SIZE]
-
-    def checksum(self, pfn: int) -> int:
-        """Return a checksum of the page's bytes."""
-        return zlib.crc32(self.page(pfn))

@@ -1,41 +1,8 @@
-"""What happened to a machine: counters under vmstat's names, and what each driver's pages did."""
+"""What happened to driver pages, in numbers, and what drivers did that they may not."""
 
 from dataclasses import asdict, dataclass
-from typing import Final
 
 from movable.driver.contract import RULES
-
-COUNTERS: Final = (
-    "pgalloc_dma",
-    "pgalloc_dma32",
-    "pgalloc_normal",
-    "pgfree",
-    "pgfault",
-    "allocstall",
-    "drop_pagecache",
-    "pgsteal_direct",
-    "oom_kill",
-    "pgmigrate_success",
-    "pgmigrate_fail",
-    "compact_migrate_scanned",
-    "compact_free_scanned",
-    "compact_isolated",
-    "compact_stall",
-    "compact_fail",
-    "compact_success",
-    "compact_daemon_wake",
-    "compact_daemon_migrate_scanned",
-    "compact_daemon_free_scanned",
-    "unevictable_pgs_mlocked",
-    "thp_fault_alloc",
-    "thp_fault_fallback",
-    "balloon_inflate",
-    "balloon_deflate",
-    "balloon_migrate",
-    "pswpin",
-    "pswpout",
-)
-"""The counters that the machine moves; vmstat has the others at 0."""
 
 
 @dataclass(slots=True)

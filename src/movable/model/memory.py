@@ -15,7 +15,6 @@ from movable.compiled.pcp import free_pcppages_bulk
 from movable.compiled.workload import Request, alloc_bulk, churn_bulk, free_bulk, own
 from movable.errors import OutOfMemoryError
 from movable.mm.constants import (
-    MIGRATE_RECLAIMABLE,
     MIGRATE_SYNC,
     MIGRATE_SYNC_LIGHT,
     PCP_BATCH_SCALE_MAX,
@@ -23,7 +22,6 @@ from movable.mm.constants import (
 from movable.mm.kinds import TAIL, PageKind
 from movable.mm.rules import LinuxRules
 from movable.mm.state import NO_PAGE, Pages, record_of
-from movable.mm.zoneinfo import ZoneInfo
 from movable.model.alloc import Allocator, CompactZone, reclaim_nothing
 from movable.model.boot import Layout
 from movable.model.gfp import Gfp
@@ -32,7 +30,6 @@ from movable.model.zone import Zone, new_control, new_pages, new_zone, roles_of
 
 Pfns = NDArray[np.int64]
 
-GFP_RECLAIMABLE: Final = Gfp(MIGRATE_RECLAIMABLE)
 MAX_IDLE_SECONDS: Final = 600
 """After so many seconds nothing decays any more."""
 
@@ -282,10 +279,6 @@ class Memory:
     def _run(self, zone: Zone, cc: np.void) -> None:
         self.compact(self.pages, zone.record, self.record, cc)
         zone.done.add(cc)
-
-    def infos(self) -> list[ZoneInfo]:
-        """Return what the zones were at boot."""
-        return [zone.info for zone in self.zones]
 
     def nr_free_blocks(self) -> list[int]:
         """Return the free blocks of each order in all zones."""

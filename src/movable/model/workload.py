@@ -172,11 +172,6 @@ class Workload:
                 del self.users[file.number]
         return nr_freed
 
-    def forget_file(self, file: User) -> None:
-        """Drop one file, as its deletion does."""
-        self.files.remove(file)
-        self.remove(file)
-
     # -- the kernel's own ---------------------------------------------------------------------
 
     def slab(self, name: str, *, is_reclaimable: bool) -> User:
