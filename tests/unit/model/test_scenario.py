@@ -79,7 +79,7 @@ tries = 10
 
 
 def test_all_shipped_scenarios_are_valid_and_say_what_they_assume() -> None:
-    assert set(shipped()) == {"balloon-1g", "tv-1g", "tv-512m", "host-gpu"}
+    assert set(shipped()) == {"balloon-1g", "tv-1g", "tv-512m"}
     for name in shipped():
         scenario = load_scenario(name)
         assert scenario.name == name
