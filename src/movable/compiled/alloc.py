@@ -9,6 +9,7 @@ import numpy as np
 from movable.compiled._jit import compiled, int64
 from movable.compiled.buddy import (
     add_to_free_list,
+    can_claim_pageblock,
     del_page_from_free_list,
     expand,
     free_list,
@@ -86,15 +87,6 @@ def fragmentation_index(zone: np.void, order: int) -> int:
     if nr_blocks == 0:
         return 0
     return 1000 - (1000 + nr_free * 1000 // (1 << order)) // nr_blocks
-
-
-@compiled
-def can_claim_pageblock(order: int, migratetype: int) -> bool:
-    """Whether a fallback of `order` may take the whole pageblock for `migratetype`.
-
-    Source: can_steal_fallback(), mm/page_alloc.c.
-    """
-    return order >= PAGEBLOCK_ORDER // 2 or migratetype != MIGRATE_MOVABLE
 
 
 @compiled

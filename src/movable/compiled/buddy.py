@@ -204,6 +204,15 @@ def expand(pages: Pages, zone: np.void, pfn: int, low: int, high: int) -> None:
 
 
 @inlined
+def can_claim_pageblock(order: int, migratetype: int) -> bool:
+    """Whether a fallback of `order` may take a whole pageblock of another type for `migratetype`.
+
+    Source: can_steal_fallback(), 6.1; should_try_claim_block(), later, mm/page_alloc.c.
+    """
+    return order >= PAGEBLOCK_ORDER // 2 or migratetype != MIGRATE_MOVABLE
+
+
+@inlined
 def nr_free_blocks(zone: np.void, order: int) -> int:
     """Free blocks of `order` of all types: one column of /proc/buddyinfo."""
     total = 0

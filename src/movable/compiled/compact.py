@@ -10,7 +10,7 @@ from typing import NamedTuple
 import numpy as np
 
 from movable.compiled._jit import compiled, inlined, int64
-from movable.compiled.buddy import nr_free_blocks
+from movable.compiled.buddy import can_claim_pageblock, nr_free_blocks
 from movable.compiled.fast import fast_find_migrateblock
 from movable.compiled.migrate import ENOMEM, migrate_pages, release_held
 from movable.compiled.pcp import drain_pages_zone
@@ -74,15 +74,6 @@ def fragmentation_score_zone(zone: np.void) -> int:
 
 
 @inlined
-def can_steal(order: int, migratetype: int) -> bool:
-    """Whether a request of `migratetype` may claim a whole pageblock at `order`.
-
-    Source: can_steal_fallback() / should_try_claim_block(), mm/page_alloc.c.
-    """
-    return order >= PAGEBLOCK_ORDER // 2 or migratetype != MIGRATE_MOVABLE
-
-
-@inlined
 def has_goal_block(zone: np.void, order: int, migratetype: int) -> bool:
     """Whether a free block of `order` or more would satisfy a request of `migratetype`."""
     for above in range(order, NR_PAGE_ORDERS):
@@ -90,7 +81,7 @@ def has_goal_block(zone: np.void, order: int, migratetype: int) -> bool:
             return True
         if migratetype == MIGRATE_MOVABLE and zone["nr_free"][MIGRATE_CMA, above] > 0:
             return True
-        if can_steal(above, migratetype):
+        if can_claim_pageblock(above, migratetype):
             for fallback in (MIGRATE_UNMOVABLE, MIGRATE_MOVABLE, MIGRATE_RECLAIMABLE):
                 if zone["nr_free"][fallback, above] > 0:
                     return True
