@@ -1,11 +1,9 @@
 """How fast the model compacts memory, beside the kernel; and a machine of 1 TiB, start to end.
 
     python benchmarks/bench_engine.py            a 2 GiB recording, classification, 64 GiB
-    python benchmarks/bench_engine.py --full     and 1 TiB (takes 6 GB of memory)
+    python benchmarks/bench_engine.py --full     and 1 TiB
 
-The kernel's own rate comes from the recording it is compared with: pages it moved, and the time
-the write to compact_memory took (in an emulated guest), and from a rate measured on hardware-speed
-guests, 0.5 M pages a second, which the ratio uses.
+The ratio to the kernel takes its rate as 0.5 M pages moved a second; it is not measured here.
 """
 
 import argparse
@@ -37,9 +35,9 @@ FREE = np.uint64(1 << KPF_BUDDY)
 
 
 def synthetic(nr_gib: int, seed: int = 1) -> Snapshot:
-    """Return a machine whose every other cluster of 16 pages is anonymous memory, half of it free.
+    """Return a machine of which three pages in eight, at random, are anonymous, and the rest free.
 
-    One zone Normal from PFN 0; per mille of the pageblocks hold slab pages (flag SLAB).
+    One zone Normal from PFN 0; one pageblock in a thousand holds a slab page.
     """
     nr_pages = nr_gib * PAGES_PER_GIB
     rng = np.random.default_rng(seed)

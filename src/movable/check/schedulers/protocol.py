@@ -32,8 +32,3 @@ class Scheduler(Protocol):
 def first_of(mask: int) -> int:
     """Return the lowest thread in `mask`."""
     return (mask & -mask).bit_length() - 1
-
-
-def threads_of(mask: int) -> list[int]:
-    """Return the threads in `mask`, lowest first."""
-    return [thread for thread in range(mask.bit_length()) if mask >> thread & 1]
