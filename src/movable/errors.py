@@ -7,6 +7,8 @@
     |-- SnapshotError              a snapshot is damaged, contradicts itself, or of another version
     |-- UnsupportedKernelError     the model has no rules for this kernel
     |-- OutOfMemoryError           a model machine has no memory left for a request
+    |-- LabError                   the lab lacks something, or a kernel could not be had
+    |   `-- GuestError             a guest panicked, hung, or could not do what it was told
     `-- UsageError                 an argument makes no sense
 
 A bug in movable is an AssertionError and is never caught.  A bug that `movable check`
@@ -61,6 +63,14 @@ class OutOfMemoryError(MovableError):
             "free; give the machine more memory, or the workload less"
         )
         self.order, self.wanted, self.nr_free_pages = order, wanted, nr_free_pages
+
+
+class LabError(MovableError):
+    """The lab lacks a program or a kernel, or could not be set up."""
+
+
+class GuestError(LabError):
+    """A guest panicked, hung, ended too early, or could not do what it was told."""
 
 
 class UsageError(MovableError):
