@@ -55,6 +55,13 @@ COMMANDS: Final = {
     ),
     "check": ("movable.cli.check:CheckCommand", "a driver's callbacks under every interleaving"),
     "report": ("movable.cli.report:ReportCommand", "one HTML file: map, blockers, free blocks"),
+    "lab": ("movable.cli.lab:LabCommand", "the same on a real kernel in QEMU"),
+}
+LAB_COMMANDS: Final = {
+    "scaffold": (
+        "movable.cli.lab_scaffold:LabScaffoldCommand",
+        "a kernel module's skeleton from a driver in Python",
+    ),
 }
 SUMMARY: Final = "movable.cli.summary:SummaryCommand"
 
@@ -91,6 +98,9 @@ def _os_sentence(error: OSError) -> str:
 
 def _dispatch(argv: Sequence[str], output: Output) -> int:
     first = argv[0] if argv else ""
+    second = argv[1] if len(argv) > 1 else ""
+    if first == "lab" and second and not second.startswith("-"):
+        return _dispatch_lab(second, argv[2:], output)
     if first in COMMANDS:
         return _run_command(COMMANDS[first][0], argv[1:], output, prog=f"movable {first}")
     if first in ("-h", "--help"):
@@ -106,6 +116,12 @@ def _dispatch(argv: Sequence[str], output: Output) -> int:
     if first and not first.startswith("-"):
         _check_is_path(first)
     return _run_command(SUMMARY, argv, output, prog="movable")
+
+
+def _dispatch_lab(name: str, argv: Sequence[str], output: Output) -> int:
+    if name not in LAB_COMMANDS:
+        raise UsageError(f"no {name!r} in the lab: its commands are {', '.join(LAB_COMMANDS)}")
+    return _run_command(LAB_COMMANDS[name][0], argv, output, prog=f"movable lab {name}")
 
 
 def _check_is_path(first: str) -> None:

@@ -1,0 +1,37 @@
+"""``movable lab``: what the lab can do."""
+
+import argparse
+
+from movable.cli.output import Output
+
+
+class LabCommand:
+    """Run on a real Linux kernel in QEMU what the rest of movable predicts, and compare.
+
+    Guests need no root and change nothing on this machine; kernels, tools and modules are fetched
+    or built when first needed, into $XDG_CACHE_HOME/movable/lab.
+    """
+
+    name = "lab"
+    examples = """\
+examples:
+  movable lab                                  what there is
+  movable lab scaffold driver.py -o module     a kernel module from a driver in Python
+  movable lab scaffold --help"""
+
+    def add_arguments(self, parser: argparse.ArgumentParser) -> None:
+        """Declare nothing: each command of the lab has its own arguments."""
+
+    def run(self, args: argparse.Namespace, output: Output) -> int:
+        """List the lab's commands."""
+        from movable.cli import LAB_COMMANDS
+
+        lines = {name: line for name, (_, line) in LAB_COMMANDS.items()}
+        if args.json:
+            output.json({"schema": 1, "commands": lines})
+            return 0
+        output.text("usage: movable lab COMMAND [options]\n\ncommands:")
+        for name, line in lines.items():
+            output.text(f"  {name:<10} {line}")
+        output.text("\n`movable lab COMMAND --help` tells more.")
+        return 0
