@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from engine import Engine
 from movable.compiled.classify import decompose_free
+from movable.compiled.merge import merge_free_pages
 from movable.mm.kinds import TAIL, PageKind
 from oracle.buddy import FreePages
 from oracle.classify import free_blocks
@@ -64,6 +65,29 @@ def test_frees_merge_into_the_blocks_of_the_set(
         for pfn in engine.free_list(migratetype, order)
     }
     assert on_lists == set(twin.blocks())
+
+
+@SETTINGS
+@given(layout=layouts(), wishes=LISTS, above=st.integers(0, 7))
+def test_frees_that_merge_later_make_the_same_blocks(
+    layout: Layout, wishes: list[tuple[int, int]], above: int
+) -> None:
+    engine = Engine(without_folios(layout), "6.12")
+    twin = Engine(without_folios(layout), "6.12")
+    end_pfn = (layout.end_pfn & -1024) - 1024 * above
+    blocks = busy_blocks(layout, [(place, order % 10) for place, order in wishes])
+
+    engine.zone["unmerged_below"] = max(end_pfn, 0)
+    for pfn, order in blocks:
+        engine.free_block(pfn, order)
+        twin.free_block(pfn, order)
+    merge_free_pages(engine.pages, engine.zone)
+
+    assert np.array_equal(engine.pages.kind, twin.pages.kind)
+    assert np.array_equal(engine.pages.order, twin.pages.order)
+    assert np.array_equal(engine.pages.migratetype, twin.pages.migratetype)
+    assert np.array_equal(engine.zone["nr_free"], twin.zone["nr_free"])
+    assert engine.zone["nr_free_pages"] == twin.zone["nr_free_pages"]
 
 
 @pytest.mark.parametrize("rules", ["6.1", "6.12"])

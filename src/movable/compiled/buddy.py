@@ -20,11 +20,13 @@ from movable.mm.constants import (
     NR_PAGE_ORDERS,
     PAGEBLOCK_ORDER,
 )
-from movable.mm.kinds import TAIL, PageKind
+from movable.mm.kinds import TAIL, UNMAPPED, PageKind
 from movable.mm.state import NO_PAGE, Pages
 
 FREE = int(PageKind.FREE)
 FREE_TAIL = int(PageKind.FREE) | TAIL
+UNMERGED = FREE_TAIL | UNMAPPED
+"""A free page that `merge_free_pages` has not seen yet."""
 
 
 @inlined
@@ -145,9 +147,21 @@ def can_capture(pages: Pages, zone: np.void, pfn: int, order: int) -> bool:
     )
 
 
+@inlined
+def merges_by_itself(pages: Pages, pfn: int) -> bool:
+    """Whether the result of merging around `pfn` does not depend on which page is freed last.
+
+    It does where the two pageblocks of a largest block differ in type: the last one decides.
+    """
+    pageblock = pfn >> PAGEBLOCK_ORDER
+    return pages.migratetype[pageblock] == pages.migratetype[pageblock ^ 1]
+
+
 @hot
 def free_and_merge(pages: Pages, zone: np.void, pfn: int, order: int) -> None:
     """Free [pfn, pfn + 2^order) into the buddy allocator, merging as far as it goes.
+
+    Below ``zone["unmerged_below"]`` pages are left for `merge_free_pages`.
 
     Args:
         pages, zone: modified in place; ``zone["captured_page"]`` is set instead when the
@@ -156,10 +170,15 @@ def free_and_merge(pages: Pages, zone: np.void, pfn: int, order: int) -> None:
 
     Source: __free_one_page(), mm/page_alloc.c.
     """
+    zone["nr_free_pages"] += 1 << order
+    if pfn < zone["unmerged_below"] and merges_by_itself(pages, pfn):
+        for page in range(pfn, pfn + (1 << order)):
+            pages.kind[page] = UNMERGED
+            pages.order[page] = 0
+        return
     for page in range(pfn, pfn + (1 << order)):
         pages.kind[page] = FREE_TAIL
         pages.order[page] = 0
-    zone["nr_free_pages"] += 1 << order
     while order < MAX_PAGE_ORDER:
         if zone["captured_page"] == NO_PAGE and can_capture(pages, zone, pfn, order):
             zone["nr_free_pages"] -= 1 << order

@@ -12,6 +12,7 @@ import numpy as np
 from movable.compiled._jit import compiled, inlined, int64
 from movable.compiled.buddy import can_claim_pageblock, nr_free_blocks
 from movable.compiled.fast import fast_find_migrateblock
+from movable.compiled.merge import MAX_NR_PAGES, merge_free_pages
 from movable.compiled.migrate import ENOMEM, migrate_pages, release_held
 from movable.compiled.pcp import drain_pages_zone
 from movable.compiled.scan import (
@@ -277,12 +278,16 @@ def compact_zone(pages: Pages, zone: np.void, rules: np.void, cc: np.void) -> in
     Source: compact_zone(), mm/compaction.c.
     """
     begin_zone(zone, cc)
+    # Without a goal nobody looks at free blocks behind the migrate scanner before the run is over.
+    merges_later = cc["order"] == -1 and not cc["proactive"] and not zone["has_lists"]
     cc["last_migrated"] = 0
     cc["sync_cached"] = (
         cc["mode"] == MIGRATE_ASYNC and zone["cached_migrate_async"] == zone["cached_migrate_sync"]
     )
     result = compact_finished(zone, cc)
     while result == COMPACT_CONTINUE:
+        if merges_later:
+            zone["unmerged_below"] = int(cc["migrate_pfn"]) & -MAX_NR_PAGES
         result = compact_step(pages, zone, rules, cc)
         if result == COMPACT_CONTINUE:
             result = compact_finished(zone, cc)
@@ -291,5 +296,7 @@ def compact_zone(pages: Pages, zone: np.void, rules: np.void, cc: np.void) -> in
         high_pfn = pageblock_start(high_pfn)
         if high_pfn > zone["cached_free_pfn"]:
             zone["cached_free_pfn"] = high_pfn
+    if merges_later:
+        merge_free_pages(pages, zone)
     cc["result"] = result
     return result

@@ -79,6 +79,7 @@ ZONE_DTYPE: Final = np.dtype(
             "index",  # in the node: 0 DMA, 1 DMA32, 2 Normal, 3 Movable
             "managed",
             "nr_free_pages",
+            "unmerged_below",  # PFN below which freed pages wait for `merge_free_pages`
             "nr_highatomic",  # what watermarks leave out for HighAtomic, in pages
             "raw_min",  # watermarks without boost
             "min",
