@@ -45,6 +45,12 @@ class Agent:
         self.vm.send(command)
         return self._await(command, timeout_s)
 
+    def balloon(self, nr_pages: int) -> None:
+        """Have the balloon hold `nr_pages` in all."""
+        self.commands.append(f"balloon {nr_pages}")
+        self.vm.balloon(nr_pages, progress=lambda nr: self._told(f"balloon: {nr} pages"))
+        self.events.append(f"balloon {nr_pages}")
+
     def read(self, path: str) -> str:
         """Return a text file of the guest."""
         self.do(f"keep -{path} {path}")

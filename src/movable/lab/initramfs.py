@@ -48,9 +48,7 @@ class Cpio:
         self._add("TRAILER!!!", 0, b"")
         return b"".join(self._parts)
 
-    def _add(
-        self, name: str, mode: int, contents: bytes, *, major: int = 0, minor: int = 0
-    ) -> None:
+    def _add(self, name: str, mode: int, contents: bytes, major: int = 0, minor: int = 0) -> None:
         self._nr_entries += 1
         encoded = name.encode() + b"\0"
         fields = (
@@ -76,12 +74,17 @@ class Modules:
     def with_dependencies(self, names: Iterable[str]) -> dict[str, bytes]:
         """Return the contents of modules and of what they depend on; what is built in is left out.
 
+        Args:
+            names: one that ends with "?" may be missing.
+
         Raises:
             LabError: a module is neither there nor built in.
         """
         found: dict[str, bytes] = {}
         for name in names:
-            self._collect(name.replace("-", "_"), found)
+            wanted = name.rstrip("?")
+            if wanted == name or wanted in self._by_name():
+                self._collect(wanted, found)
         return found
 
     def _collect(self, name: str, found: dict[str, bytes]) -> None:

@@ -142,7 +142,7 @@ def _open_files(stack: ExitStack, initramfs: bytes, shape: Shape, arena_mib: int
 
 
 def _nameless() -> IO[bytes]:
-    return tempfile.TemporaryFile()  # noqa: SIM115  # The caller's stack closes it.
+    return tempfile.TemporaryFile()  # The caller's stack closes it.
 
 
 def _make_file_system(disk: IO[bytes]) -> None:
@@ -282,22 +282,23 @@ class Vm:
     def _silent(self, timeout_s: float) -> GuestError:
         is_over = time.monotonic() >= self._deadline
         what = "took longer than it may" if is_over else f"said nothing for {timeout_s:.0f} s"
-        return GuestError(f"the guest {what}, and was ended; {self._last_words()}")
+        return GuestError(f"the guest {what}, and was ended; {self.last_words()}")
 
     def _ended(self) -> GuestError:
         try:
             self._process.wait(5)
         except subprocess.TimeoutExpired:
-            return GuestError(f"the guest hung up; {self._last_words()}")
+            return GuestError(f"the guest hung up; {self.last_words()}")
         console = self.console()
         if panic := re.search(r"Kernel panic - not syncing: (.*)", console):
             return GuestError(f"the guest's kernel panicked: {panic[1].strip()}")
         said = os.pread(self._files.errors.fileno(), 1 << 16, 0).decode("utf-8", "replace")
         if said.strip():
             return GuestError(f"QEMU ended: {said.strip().splitlines()[-1]}")
-        return GuestError(f"the guest ended too early; {self._last_words()}")
+        return GuestError(f"the guest ended too early; {self.last_words()}")
 
-    def _last_words(self) -> str:
+    def last_words(self) -> str:
+        """Return the end of the console, for an error's sentence."""
         lines = [line for line in self.console().splitlines() if line.strip()]
         return f"last on its console: {' / '.join(lines[-_CONSOLE_TAIL:]) or 'nothing'}"
 

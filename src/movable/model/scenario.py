@@ -3,6 +3,9 @@
 A scenario has a `[machine]`, and either `[[step]]` tables that are carried out in order, or a
 `[device]`, days of use of which are run three ways (`model.device`).  Every key is declared here;
 a key that is not, or of another type, is an error that names file, line and key.
+
+The same file runs on the model (`movable run`) and on Linux (`movable lab run`).  Some steps only
+one of them can do; `[lab]` says what matters to Linux alone.
 """
 
 import re
@@ -59,7 +62,40 @@ MACHINE_KEYS: Final = {
     "thp": Key("whether transparent huge pages are on: then more is kept free", True, bool),
     "seed": _int("decides every random choice", 1),
 }
+LAB_KEYS: Final = {
+    "kernel": Key("which kernel: a version, a release, a bzImage; empty: machine.rules", ""),
+    "cpus": _int("how many CPUs", 1),
+    "nodes": _int("how many NUMA nodes, in equal parts", 1),
+    "movable": _size("RAM in ZONE_MOVABLE (movablecore=)", "0M"),
+    "below_4g": _size("RAM below 4 GiB; what is above is zone Normal; 0: as much as fits", "0M"),
+    "disk": _size("size of an ext4 disk, which steps with files use", "1G"),
+    "cmdline": Key("further options for the kernel", ""),
+    "drain": Key("whether per-CPU lists are drained before snapshots", True, bool),
+    "module": Key(
+        "whether the lab's module is loaded, which tells what /proc does not", True, bool
+    ),
+    "timeout": _int("seconds after which the guest is ended", 300),
+}
+_USED: Final = {
+    "size": _size("how much memory is touched"),
+    "keep": _share("share that stays; the rest is given back", 1.0),
+    "run": _int("pages in a row, as they were touched, that stay or go together", 1),
+}
 STEP_KEYS: Final[Mapping[str, Mapping[str, Key]]] = {
+    "anon": {
+        **_USED,
+        "mlock": _share("share of what stays that is locked in memory", 0.0),
+        "pin": _share("share of what stays that is pinned, as for a device", 0.0),
+    },
+    "shmem": _USED,
+    "files": {**_USED, "dirty": Key("whether it is left to be written back", False, bool)},
+    "thp": {**_USED, "order": _int("order of its folios: 9, or a smaller one", 9)},
+    "slab": {"size": _USED["size"], "keep": _USED["keep"]},
+    "pool": {
+        "pages": _int("pages that the GPU's driver holds at the end"),
+        "keep": _share("share of what it allocates that it keeps", 1.0),
+        "movable": Key("whether its pages can be moved", True, bool),
+    },
     "kernel": {
         "slab": _size("unreclaimable slab, in slabs of order 0 and 3", "12M"),
         "reclaimable": _size("reclaimable slab: inodes and directory entries", "8M"),
@@ -86,8 +122,34 @@ STEP_KEYS: Final[Mapping[str, Mapping[str, Key]]] = {
     "kcompactd": {"order": _int("the order it is woken for", 9)},
     "proactive": {"proactiveness": _int("vm.compaction_proactiveness", 20)},
     "unload": {"driver": Key("the driver to unload")},
+    "zram": {"size": _size("size of the compressed swap")},
+    "write": {
+        "path": Key("a file of /proc/sys, /sys"),
+        "value": Key("what is written to it"),
+    },
+    "hugepages": {"count": _int("vm.nr_hugepages")},
+    "allocate": {
+        "order": _int("order of each block"),
+        "count": _int("how many are asked for"),
+        "gfp": Key("kernel or movable, and +noretry or +retry_mayfail", "kernel+noretry"),
+    },
 }
+LAB_STEPS: Final = frozenset({"zram", "write", "hugepages", "allocate"})
+"""Steps that only Linux can do."""
+
+MODEL_STEPS: Final = frozenset({"kcompactd"})
+"""Steps that only the model can do."""
+
+ACTIONS: Final = frozenset({"compact_memory", "kcompactd", "proactive", "hugepages", "allocate"})
+"""Steps before the first of which the machine counts as "before"."""
+
 STEP_MEANINGS: Final = {
+    "anon": "a process touches memory, and gives a part of it back",
+    "shmem": "the same with shared memory (tmpfs)",
+    "files": "the same with page cache of a file",
+    "thp": "the same with huge pages, of which parts are unmapped",
+    "slab": "inodes and directory entries",
+    "pool": "the GPU's driver allocates pages",
     "kernel": "what the kernel itself uses after boot",
     "compile": "a build: short-lived processes, page cache, slab",
     "load": "load a driver",
@@ -100,6 +162,10 @@ STEP_MEANINGS: Final = {
     "kcompactd": "one run of kcompactd",
     "proactive": "one look of proactive compaction",
     "unload": "unload a driver",
+    "zram": "swap to compressed memory",
+    "write": "write to a file of the kernel",
+    "hugepages": "ask for huge pages: echo N > /proc/sys/vm/nr_hugepages",
+    "allocate": "a driver allocates blocks",
 }
 DEVICE_KEYS: Final = {
     "days": _int("how long it is used"),
@@ -152,6 +218,13 @@ class Scenario:
     machine: Table
     steps: tuple[Table, ...] = ()
     device: Table | None = None
+    lab: Table = field(default_factory=lambda: Table("lab", {}))
+
+    def parts(self) -> tuple[tuple[Table, ...], tuple[Table, ...]]:
+        """Return the steps before the first compaction, and the others."""
+        is_action = [step.name in ACTIONS for step in self.steps]
+        first = is_action.index(True) if True in is_action else len(self.steps)
+        return self.steps[:first], self.steps[first:]
 
 
 def shipped() -> dict[str, Path]:
@@ -159,17 +232,19 @@ def shipped() -> dict[str, Path]:
     return {path.stem: path for path in sorted(SCENARIOS.glob("*.toml"))}
 
 
-def load_scenario(name: str) -> Scenario:
+def load_scenario(name: str, *, others: Mapping[str, Path] | None = None) -> Scenario:
     """Return the shipped scenario `name`, or the one in that file.
+
+    Args:
+        others: more scenarios, by name.
 
     Raises:
         UsageError: there is no such scenario, or it says something that is not declared.
     """
-    path = shipped().get(name, Path(name))
+    known = {**shipped(), **(others or {})}
+    path = known.get(name, Path(name))
     if not path.is_file():
-        raise UsageError(
-            f"no scenario {name!r}: shipped are {', '.join(shipped())}; or give a TOML file"
-        )
+        raise UsageError(f"no scenario {name!r}: shipped are {', '.join(known)}; or a TOML file")
     try:
         text = path.read_text(encoding="utf-8")
         return parse_scenario(text, source=str(path))
@@ -220,7 +295,7 @@ class _Reader:
     where: tuple[str, int] = field(default=("", 0))
 
     def scenario(self, document: Mapping[str, object]) -> Scenario:
-        tables = ("machine", "step", "device")
+        tables = ("machine", "step", "device", "lab")
         top = {key: value for key, value in document.items() if key not in tables}
         head = self.table("", 0, top, TOP_KEYS)
         if head.number("schema") != 1:
@@ -241,6 +316,7 @@ class _Reader:
             machine=machine,
             steps=tuple(self.step(index, step) for index, step in enumerate(steps)),
             device=None if device is None else self.table("device", 0, device, DEVICE_KEYS),
+            lab=self.table("lab", 0, document.get("lab", {}), LAB_KEYS),
         )
 
     def step(self, index: int, raw: object) -> Table:

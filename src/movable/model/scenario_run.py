@@ -8,12 +8,10 @@ from typing import Final
 from movable.mm.constants import PAGEBLOCK_ORDER
 from movable.model.events import DriverCounts, Fault
 from movable.model.machine import Machine
-from movable.model.scenario import Scenario, Table
+from movable.model.scenario import Scenario
 from movable.model.workload_steps import Steps
 
 SCHEMA: Final = 1
-_ACTIONS: Final = ("compact_memory", "kcompactd", "proactive")
-"""Steps before the first of which the machine counts as "before"."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,20 +77,14 @@ class ScenarioRun:
 
     def prepare(self) -> None:
         """Carry out all steps before the first compaction."""
-        for step in self._split()[0]:
+        for step in self.scenario.parts()[0]:
             self.steps.run(step)
 
     def act(self) -> None:
         """Carry out the other steps."""
-        for step in self._split()[1]:
+        for step in self.scenario.parts()[1]:
             self.steps.run(step)
         self.machine.check_invariants()
-
-    def _split(self) -> tuple[list[Table], list[Table]]:
-        steps = list(self.scenario.steps)
-        names = [step.name in _ACTIONS for step in steps]
-        first = names.index(True) if True in names else len(steps)
-        return steps[:first], steps[first:]
 
     def result(self, before: list[int], *, started: float) -> ScenarioResult:
         """Return what the run led to."""

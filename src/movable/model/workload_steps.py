@@ -4,12 +4,18 @@ from collections import deque
 from collections.abc import Callable, Mapping
 from typing import Final
 
+import numpy as np
+
 from movable.driver.examples.balloon import Balloon
 from movable.driver.examples.gpu import Gpu
 from movable.driver.examples.zsmalloc import Zsmalloc
 from movable.driver.protocol import Driver
 from movable.errors import UsageError
+from movable.mm.constants import PAGEBLOCK_ORDER
+from movable.mm.kinds import PageKind
+from movable.model.gfp import GFP_HIGHUSER_MOVABLE
 from movable.model.machine import Machine
+from movable.model.memory import Pfns
 from movable.model.scenario import Table
 from movable.model.workload import User
 
@@ -40,7 +46,67 @@ class Steps:
             OutOfMemoryError: the machine has too little memory for it.
             UsageError: it needs a driver that is not loaded.
         """
+        if step.name not in _STEPS:
+            raise UsageError(f"step {step.name}: only Linux can do that: use `movable lab run`")
         _STEPS[step.name](self, step)
+
+    def anon(self, step: Table) -> None:
+        """Have a process touch memory, give some of it back, lock and pin some."""
+        workload = self.workload
+        process = workload.spawn("anon")
+        self.running.append(process)
+        self._give_back(workload.fault(process, step.number("size")), step)
+        workload.mlock(process, step.share("mlock"))
+        workload.pin(process, step.share("pin"))
+
+    def shmem(self, step: Table) -> None:
+        """Fill shared memory, and give some of it back."""
+        user = self.workload.new_user("shmem", PageKind.SHMEM, GFP_HIGHUSER_MOVABLE)
+        self._give_back(self.workload.grow(user, step.number("size")), step)
+
+    def files(self, step: Table) -> None:
+        """Read a file, and drop some of it."""
+        pages = self.machine.memory.pages
+        file = self.workload.read_file("file", step.number("size"))
+        self._give_back(self.workload.pages_of(file), step)
+        if step.flag("dirty"):
+            pages.kind[self.workload.pages_of(file)] = PageKind.FILE_DIRTY
+
+    def thp(self, step: Table) -> None:
+        """Have a process touch huge pages."""
+        if step.share("keep") < 1 or step.number("order") != PAGEBLOCK_ORDER:
+            raise UsageError(
+                "step thp: the model has whole huge pages only: leave out keep and order, "
+                "or use `movable lab run`"
+            )
+        process = self.workload.spawn("thp")
+        self.running.append(process)
+        self.workload.fault_huge(process, step.number("size") >> PAGEBLOCK_ORDER)
+
+    def slab(self, step: Table) -> None:
+        """Make inodes and directory entries, and forget some."""
+        self.workload.grow_slab(self.inodes, step.number("size"))
+        self.workload.shrink(self.inodes, 1 - step.share("keep"))
+
+    def pool(self, step: Table) -> None:
+        """Have the GPU's driver make buffers of one page, and destroy some."""
+        gpu = self._driver("gpu")
+        assert isinstance(gpu, Gpu)
+        if not step.flag("movable"):
+            gpu.is_movable = False
+        keep = max(step.share("keep"), 1e-3)
+        made = [
+            self.machine.call(gpu, gpu.create()) for _ in range(int(step.number("pages") / keep))
+        ]
+        goes = self.workload.rng.random(len(made)) >= keep
+        for buffer in np.array(made)[goes].tolist():
+            self.machine.call(gpu, gpu.destroy(buffer))
+
+    def _give_back(self, pfns: Pfns, step: Table) -> None:
+        """Free a random share of `pfns`, run by run."""
+        nr_runs = -(-len(pfns) // max(step.number("run"), 1))
+        goes = self.workload.rng.random(nr_runs) >= step.share("keep")
+        self.machine.memory.free(pfns[np.repeat(goes, max(step.number("run"), 1))[: len(pfns)]])
 
     def kernel(self, step: Table) -> None:
         """Allocate what the kernel itself uses after boot."""
@@ -134,6 +200,12 @@ class Steps:
 
 
 _STEPS: Final[Mapping[str, Callable[[Steps, Table], None]]] = {
+    "anon": Steps.anon,
+    "shmem": Steps.shmem,
+    "files": Steps.files,
+    "thp": Steps.thp,
+    "slab": Steps.slab,
+    "pool": Steps.pool,
     "kernel": Steps.kernel,
     "compile": Steps.compile,
     "load": Steps.load,

@@ -150,7 +150,7 @@ def test_a_device_is_run_three_ways() -> None:
 
 
 def test_the_guide_names_every_key_and_nothing_else() -> None:
-    tables = [declared.TOP_KEYS, declared.MACHINE_KEYS, declared.DEVICE_KEYS]
+    tables = [declared.TOP_KEYS, declared.MACHINE_KEYS, declared.LAB_KEYS, declared.DEVICE_KEYS]
     keys = {key for table in (*tables, *declared.STEP_KEYS.values()) for key in table}
     text = GUIDE.read_text().split("## The result")[0]
     assert set(re.findall(r"^\| `(\w+)`", text, re.MULTILINE)) == keys

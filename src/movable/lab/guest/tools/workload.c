@@ -9,6 +9,7 @@
  *	workload job   pages=N [seed=K]
  *	workload drop  pages=N path=DIRECTORY
  *
+ * With once=1 it ends instead of staying: page cache and slab remain.
  * S is a share between 0 and 1.  Runs of R pages, in the order in which they were touched, are kept
  * at random or given back.  Pinned pages lie in pipes (vmsplice): nobody can move those.
  */
@@ -30,7 +31,7 @@ enum { PAGE = 4096, HUGE = 2 << 20, PIPE_PAGES = 256, NR_PHASES = 4, FILES_A_LOO
 static struct {
 	long pages, run;
 	double keep, mlock, pin, fill;
-	int thp, dirty;
+	int thp, dirty, once;
 	uint64_t seed;
 	const char *path;
 } want = { .run = 1, .keep = 1, .seed = 1 };
@@ -200,11 +201,12 @@ static long nr_slab_pages(void)
 static long use_slab(void)
 {
 	long before = nr_slab_pages(), nr_files = 0;
+	long nr_at_once = want.pages < FILES_A_LOOK ? want.pages : FILES_A_LOOK;
 	char path[256];
 
 	mkdir(want.path, 0700);
 	while (nr_slab_pages() - before < want.pages)
-		for (int i = 0; i < FILES_A_LOOK; i++) {
+		for (long i = 0; i < nr_at_once; i++) {
 			int fd;
 
 			snprintf(path, sizeof(path), "%s/%ld", want.path, nr_files++);
@@ -287,6 +289,8 @@ static void parse(const char *word)
 		want.thp = atoi(value);
 	else if (!strncmp(word, "dirty=", 6))
 		want.dirty = atoi(value);
+	else if (!strncmp(word, "once=", 5))
+		want.once = atoi(value);
 	else if (!strncmp(word, "path=", 5))
 		want.path = value;
 	else
@@ -298,10 +302,9 @@ int main(int argc, char **argv)
 	static const struct {
 		const char *name;
 		long (*use)(void);
-		int is_done;
 	} uses[] = {
-		{ "anon", use_anon, 0 }, { "shmem", use_shmem, 0 }, { "file", use_file, 0 },
-		{ "slab", use_slab, 0 }, { "job", use_job, 0 },	    { "drop", drop, 1 },
+		{ "anon", use_anon }, { "shmem", use_shmem }, { "file", use_file },
+		{ "slab", use_slab }, { "job", use_job },     { "drop", drop },
 	};
 	struct rlimit limit = { 1 << 16, 1 << 16 };
 
@@ -315,9 +318,9 @@ int main(int argc, char **argv)
 		if (strcmp(argv[1], uses[i].name))
 			continue;
 		nr_kept = uses[i].use();
-		printf("%skept %ld of %ld pages pinned %ld type %s\n", uses[i].is_done ? "" : "ready ",
+		printf("%skept %ld of %ld pages pinned %ld type %s\n", want.once ? "" : "ready ",
 		       nr_kept, nr_pages, nr_pinned, argv[1]);
-		while (!uses[i].is_done)
+		while (!want.once)
 			pause();
 		return 0;
 	}

@@ -1,0 +1,133 @@
+"""Recording a scenario: before, the action, after, as a directory that `movable score` reads."""
+
+import shutil
+import tempfile
+from collections.abc import Callable
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+
+from movable.errors import GuestError, LabError, MovableError, PrivilegeError
+from movable.lab.session import Options, Session, session
+from movable.model.scenario import Scenario, Table
+
+
+@dataclass(frozen=True, slots=True)
+class Recorded:
+    """A recording that is whole: where it is, and how long it took in seconds."""
+
+    path: Path
+    kernel: str
+    nr_free_blocks_before: tuple[int, ...]
+    nr_boot_s: float
+    nr_wall_s: float
+
+
+def record(
+    scenario: Scenario,
+    directory: Path,
+    *,
+    options: Options = Options(),  # noqa: B008  # It is frozen.
+    force: bool = False,
+    told: Callable[[str], None] = lambda words: None,
+) -> Recorded:
+    """Run `scenario` on a real kernel, and write what happened into `directory`.
+
+    Its parts: ``before``, ``after_now`` (counters right after the action), ``after`` (drained), and
+    ``end`` if steps follow the action.
+
+    Args:
+        force: whether a recording that is there may be replaced.
+        told: is told in words what goes on.
+
+    Raises:
+        GuestError: the guest failed; what was recorded until then is in `directory`.
+        LabError: something is missing here, or `directory` exists.
+    """
+    check_directory(directory, force=force)
+    with ExitStack() as stack:
+        running = stack.enter_context(session(scenario, options=options, told=told))
+        before, after = running.scenario.parts()
+        action = after[0] if after else None
+        try:
+            _carry_out(running, before, after, told)
+        except (MovableError, KeyboardInterrupt) as error:
+            why = str(error) or "interrupted"
+            save(running, directory, action, force=force, error=why)
+            if isinstance(error, GuestError):
+                message = f"{error}; what was recorded until then is in {directory}"
+                raise GuestError(message) from error
+            raise
+        wall_s = save(running, directory, action, force=force)
+        blocks = tuple(running.nr_free_blocks("before"))
+        return Recorded(directory, running.kernel.release, blocks, running.nr_boot_s, wall_s)
+
+
+def _carry_out(
+    running: Session,
+    before: tuple[Table, ...],
+    after: tuple[Table, ...],
+    told: Callable[[str], None],
+) -> None:
+    running.start()
+    for step in before:
+        told(f"step {step.name}")
+        running.run(step)
+    running.settle()
+    told("snapshot before")
+    running.snapshot("before")
+    if not after:
+        return
+    told(f"step {after[0].name}")
+    running.run(after[0])
+    running.snapshot_now("after_now")
+    running.drain()
+    told("snapshot after")
+    running.snapshot("after")
+    for step in after[1:]:
+        told(f"step {step.name}")
+        running.run(step)
+    if len(after) > 1:
+        running.settle()
+        running.snapshot("end")
+
+
+def check_directory(directory: Path, *, force: bool) -> None:
+    """Refuse a directory that is taken, before any work is done.
+
+    Raises:
+        LabError: it exists, or cannot be made.
+        PrivilegeError: its parent may not be written to.
+    """
+    if directory.exists() and not (force and directory.is_dir()):
+        raise LabError(f"{directory}: exists already; name another, or say --force")
+    if directory.exists() and not (directory / "meta.json").is_file() and any(directory.iterdir()):
+        raise LabError(f"{directory}: holds no recording, so it is not replaced; name another")
+
+
+def save(
+    running: Session, directory: Path, action: Table | None, *, force: bool, error: str = ""
+) -> float:
+    """Write a session's recording, which appears whole or not at all; return its wall time.
+
+    Raises:
+        LabError: it cannot be written.
+    """
+    try:
+        directory.parent.mkdir(parents=True, exist_ok=True)
+        made = Path(tempfile.mkdtemp(prefix=f".{directory.name}.", dir=directory.parent))
+    except PermissionError as problem:
+        raise PrivilegeError(str(directory.parent), "write permission there") from problem
+    except OSError as problem:
+        raise LabError(f"{directory}: not written: {problem.strerror or problem}") from problem
+    try:
+        wall_s = running.save(made, action, error=error)
+        made.chmod(0o755)
+        if force and directory.exists():
+            shutil.rmtree(directory)
+        made.rename(directory)
+    except OSError as problem:
+        raise LabError(f"{directory}: not written: {problem.strerror or problem}") from problem
+    finally:
+        shutil.rmtree(made, ignore_errors=True)
+    return wall_s
