@@ -58,6 +58,10 @@ COMMANDS: Final = {
     "lab": ("movable.cli.lab:LabCommand", "the same on a real kernel in QEMU"),
 }
 LAB_COMMANDS: Final = {
+    "whatif": (
+        "movable.cli.lab_whatif:LabWhatIfCommand",
+        "what a real kernel gains from a driver's callbacks, and what was predicted",
+    ),
     "scaffold": (
         "movable.cli.lab_scaffold:LabScaffoldCommand",
         "a kernel module's skeleton from a driver in Python",

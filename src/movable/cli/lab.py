@@ -15,9 +15,9 @@ class LabCommand:
     name = "lab"
     examples = """\
 examples:
-  movable lab                                  what there is
-  movable lab scaffold driver.py -o module     a kernel module from a driver in Python
-  movable lab scaffold --help"""
+  movable lab whatif                          a graphics driver that refuses, then moves its pages
+  movable lab whatif --driver balloon         the same with the balloon
+  movable lab scaffold driver.py -o module    a kernel module from a driver in Python"""
 
     def add_arguments(self, parser: argparse.ArgumentParser) -> None:
         """Declare nothing: each command of the lab has its own arguments."""

@@ -19,7 +19,8 @@ class LabScaffoldCommand:
 
     Registration, the three callbacks and the error paths are there for the chosen era of kernels;
     above each callback stand the rules it must keep and the Python text that was checked.  The
-    module compiles, and runs with a trivial pool of pages until the driver's own paths are written.
+    module compiles, and runs with a trivial pool of pages until the driver's own paths are written:
+    `movable lab whatif --driver DIR` moves its pages on a real kernel.
     """
 
     name = "scaffold"
@@ -28,7 +29,7 @@ examples:
   movable lab scaffold driver.py -o module               for Linux 6.0 to 6.16
   movable lab scaffold driver.py --era 4.8 -o module     for 5.3 to 5.19
   movable lab scaffold driver.py --era 6.17 -o module    for 6.18 and later
-  make -C module KDIR=/lib/modules/6.12.0/build"""
+  movable lab whatif --driver module                     its pages on a real kernel"""
 
     def add_arguments(self, parser: argparse.ArgumentParser) -> None:
         """Declare the driver and where its module goes."""
@@ -89,6 +90,8 @@ examples:
         if verdicts:
             output.text(f"check:  no bug in {len(verdicts)} scenarios, {nr_proved} of them proved")
         output.text(f"build:  make -C {directory}")
+        if args.era == "6.0":
+            output.text(f"try it: movable lab whatif --driver {directory}")
         return 0
 
 

@@ -2,10 +2,11 @@
 
 import shutil
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 
 from movable.errors import GuestError, LabError, MovableError, PrivilegeError
 from movable.lab.session import Options, Session, session
@@ -106,9 +107,18 @@ def check_directory(directory: Path, *, force: bool) -> None:
 
 
 def save(
-    running: Session, directory: Path, action: Table | None, *, force: bool, error: str = ""
+    running: Session,
+    directory: Path,
+    action: Table | None,
+    *,
+    force: bool,
+    error: str = "",
+    more: Mapping[str, object] = MappingProxyType({}),
 ) -> float:
     """Write a session's recording, which appears whole or not at all; return its wall time.
+
+    Args:
+        more: what ``meta.json`` says beside, or instead of, what every recording says.
 
     Raises:
         LabError: it cannot be written.
@@ -121,7 +131,7 @@ def save(
     except OSError as problem:
         raise LabError(f"{directory}: not written: {problem.strerror or problem}") from problem
     try:
-        wall_s = running.save(made, action, error=error)
+        wall_s = running.save(made, action, error=error, more=more)
         made.chmod(0o755)
         if force and directory.exists():
             shutil.rmtree(directory)

@@ -2,10 +2,11 @@
 
 import json
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
+from types import MappingProxyType
 from typing import Final
 
 from movable.capture.buddyinfo import parse_buddyinfo
@@ -13,7 +14,7 @@ from movable.capture.sources import SYSCTLS
 from movable.capture.sysctl import format_sysctl
 from movable.capture.vmstat import parse_vmstat
 from movable.errors import LabError, UsageError
-from movable.lab.agent import Agent
+from movable.lab.agent import Agent, Answer
 from movable.lab.initramfs import initramfs
 from movable.lab.kernels import DEFAULT, Kernel, find_kernel
 from movable.lab.module import build_module
@@ -93,9 +94,18 @@ class Session:
     """A booted guest that carries out a scenario, and what it has recorded so far."""
 
     def __init__(
-        self, scenario: Scenario, kernel: Kernel, agent: Agent, module: Path | None, started: float
+        self,
+        scenario: Scenario,
+        kernel: Kernel,
+        agent: Agent,
+        module: Path | None,
+        started: float,
+        *,
+        others: Sequence[Path] = (),
     ) -> None:
         self.scenario, self.kernel, self.agent, self.module = scenario, kernel, agent, module
+        self.others = tuple(others)
+        """Further modules of ours in /modules, which nobody has loaded yet."""
         seed = scenario.machine.number("seed")
         self.steps = GuestSteps(agent, kernel, has_module=module is not None, seed=seed)
         self.nr_boot_s = time.monotonic() - started
@@ -119,13 +129,13 @@ class Session:
 
     def settle(self) -> None:
         """Wait a little, and drain the per-CPU lists if the scenario wants that."""
-        self._do(f"sleep {_SETTLE_S}")
+        self.do(f"sleep {_SETTLE_S}")
         self.drain()
 
     def drain(self) -> None:
         """Empty the per-CPU lists, if the scenario wants that."""
         if self.scenario.lab.flag("drain"):
-            self._do("drain")
+            self.do("drain")
 
     def snapshot(self, part: str) -> None:
         """Copy everything: page files first, then what the module knows, then texts."""
@@ -139,11 +149,12 @@ class Session:
 
     def write(self, path: str, value: str) -> None:
         """Write to a file of the guest."""
-        self._do(f"write {path} {value}")
+        self.do(f"write {path} {value}")
 
-    def _do(self, command: str) -> None:
+    def do(self, command: str) -> Answer:
+        """Have the guest do `command`, and return its answer."""
         self._log.append(command)
-        self.agent.do(command)
+        return self.agent.do(command)
 
     def files(self) -> dict[str, bytes]:
         """Return the files of all snapshots, by path in the recording, as far as they are whole."""
@@ -188,14 +199,24 @@ class Session:
             recorded["error"] = error
         return recorded
 
-    def save(self, directory: Path, action: Table | None, *, error: str = "") -> float:
+    def save(
+        self,
+        directory: Path,
+        action: Table | None,
+        *,
+        error: str = "",
+        more: Mapping[str, object] = MappingProxyType({}),
+    ) -> float:
         """Write the recording into `directory`, which is there and empty; return its wall time.
+
+        Args:
+            more: what ``meta.json`` says beside, or instead of, what every recording says.
 
         Raises:
             OSError: the disk is full.
         """
         files = self.files()
-        meta = json.dumps(self.meta(action, error=error), indent=1, ensure_ascii=True)
+        meta = json.dumps({**self.meta(action, error=error), **more}, indent=1, ensure_ascii=True)
         files["meta.json"] = meta.encode() + b"\n"
         files["console.log"] = self.agent.vm.console().encode()
         for name, contents in files.items():
@@ -225,11 +246,13 @@ def session(
     scenario: Scenario,
     *,
     options: Options = Options(),  # It is frozen.
+    others: Callable[[Kernel], Sequence[Path]] = lambda kernel: (),
     told: Callable[[str], None] = lambda words: None,
 ) -> Iterator[Session]:
     """Boot a guest for `scenario`, whose steps have yet to be run.
 
     Args:
+        others: returns further modules of ours that the guest is to find in /modules.
         told: is told in words what goes on.
 
     Raises:
@@ -242,11 +265,13 @@ def session(
         raise UsageError(f"{scenario.name}: [device] scenarios run on the model only: movable run")
     kernel = find_kernel(scenario.lab.text("kernel"), progress=told)
     module = _module_for(scenario, kernel, told)
+    further = tuple(others(kernel))
+    own = (*further, *(() if module is None else (module,)))
     shape = shape_of(scenario, accel=options.accel)
     archive = initramfs(
         kernel,
         modules=kernel_modules(scenario),
-        own_modules={} if module is None else {module.name: module.read_bytes()},
+        own_modules={path.name: path.read_bytes() for path in own},
         lists={"whole": _whole_list(has_module=module is not None), "now": _list(_NOW)},
     )
     told(f"booting Linux {kernel.release}")
@@ -258,7 +283,7 @@ def session(
         arena_mib=arena_mib(shape.memory_mib, nr_snapshots=_NR_SNAPSHOTS),
         timeout_s=scenario.lab.number("timeout"),
     ) as vm:
-        yield Session(scenario, kernel, Agent(vm, told=told), module, started)
+        yield Session(scenario, kernel, Agent(vm, told=told), module, started, others=further)
 
 
 def _module_for(scenario: Scenario, kernel: Kernel, told: Callable[[str], None]) -> Path | None:

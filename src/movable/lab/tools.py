@@ -15,6 +15,7 @@ _SOURCES: Final = GUEST / "tools"
 _PROGRAMS: Final = {
     "agent": ("agent.c", "arena.c", "programs.c", "drain.c"),
     "workload": ("workload.c",),
+    "contents": ("contents.c",),
 }
 _CFLAGS: Final = ("-std=gnu11", "-D_GNU_SOURCE", "-O2", "-Wall", "-Wextra", "-static", "-s")
 

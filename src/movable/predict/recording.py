@@ -42,13 +42,17 @@ class Step:
     """One action between two snapshots of a recording.
 
     `now` is the part read right after the action, or `after` where there is none.  `driver` says
-    how the recorded driver behaved: "" (as the snapshot shows), "refuses" or "accepts".
+    how the recorded driver behaved: "" (as the snapshot shows), "refuses" or "accepts"; `owner`
+    whose pages those are: "gpu" (of a module of its own), "balloon" or "zsmalloc"; `accept` the
+    share of them that it lets go when it accepts.
     """
 
     before: str
     now: str
     after: str
     driver: str = ""
+    owner: str = "gpu"
+    accept: float = 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,9 +140,12 @@ def steps_of(recording: Recording) -> tuple[Step, ...]:
     if "after" not in parts:
         raise NotScorableError("it has no snapshot called after")
     if "refused" in parts:
+        owner = str(recording.meta.get("driver") or "gpu")
+        told = recording.meta.get("accept")
+        accept = float(told) if isinstance(told, int | float) else 1.0
         return (
-            Step("before", _now("refused", parts), "refused", driver="refuses"),
-            Step("refused", _now("after", parts), "after", driver="accepts"),
+            Step("before", _now("refused", parts), "refused", "refuses", owner),
+            Step("refused", _now("after", parts), "after", "accepts", owner, accept),
         )
     if not _acts_between(_strings(recording.meta.get("steps"))):
         raise NotScorableError("its action does not lie between its two snapshots")
@@ -205,7 +212,7 @@ def conditions_of(recording: Recording, step: Step) -> tuple[str, ...]:
     pinned = (re.search(r"\bpinned ([1-9]\d*)", event) for event in recording.events)
     if any(pinned):
         conditions.append("pins")
-    if step.driver == "refuses":
+    if step.driver == "refuses" or step.accept < 1:
         conditions.append("driver refuses")
     if recording.meta.get("drain") is False:
         conditions.append("not drained")

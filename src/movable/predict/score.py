@@ -8,6 +8,7 @@ for per-CPU lists drained; where a recording was not drained, its module says wh
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -49,6 +50,7 @@ from movable.predict.scorecard import (
     ZoneScore,
     sum_rows,
 )
+from movable.predict.whatif import scattered
 
 
 def score(path: Path, *, with_truth: bool = False) -> tuple[Score, ...]:
@@ -201,16 +203,42 @@ class _Attempt:
         except MovableError as error:
             return cls(rules="", reason=str(error))
         refused = frozenset[PageKind]()
-        if step.driver == "refuses" and truth is not None:
-            frames, refused = _with_zsmalloc_apart(frames), frozenset({PageKind.DRIVER})
-        if step.driver == "accepts" and truth is None:
-            frames = _with_flagless_movable(frames)
+        if step.driver == "refuses":
+            refused = _KINDS[step.owner]
+        if step.driver == "refuses" and step.owner == "gpu" and truth is not None:
+            frames = _with_zsmalloc_apart(frames)
+        if step.driver == "accepts" and step.owner != "balloon" and truth is None:
+            frames = _with_flagless_movable(frames, step.accept)
             notes.append("flagless pages in Movable pageblocks are taken for the driver's")
+        if step.accept < 1:
+            notes.append(f"{step.accept:.0%} of them, drawn at random, are taken to move")
         try:
             forecast = predict(frames, action=action, truth=truth, refused=refused)
         except MovableError as error:
             return cls(frames.rules.name, reason=str(error))
         return cls(frames.rules.name, forecast, notes=tuple(notes))
+
+
+_KINDS: Final = {
+    "gpu": frozenset({PageKind.DRIVER}),
+    "balloon": frozenset({PageKind.BALLOON}),
+    "zsmalloc": frozenset({PageKind.ZSMALLOC, PageKind.DRIVER}),
+}
+"""What the pages of a driver that refuses look like; without the truth, those of "gpu" are
+flagless, and stay anyway."""
+
+
+def forecast_of(recording: Recording, step: Step, *, with_truth: bool = False) -> Forecast:
+    """Return what was to be expected of `step`, by the snapshot before it.
+
+    Raises:
+        NotScorableError: there is no prediction, and why.
+    """
+    before = recording.snapshot(step.before)
+    attempt = _Attempt.at(before, step, action_of(recording), with_truth=with_truth)
+    if attempt.forecast is None:
+        raise NotScorableError(attempt.reason)
+    return attempt.forecast
 
 
 def _with_zsmalloc_apart(frames: Frames) -> Frames:
@@ -226,15 +254,16 @@ def _with_zsmalloc_apart(frames: Frames) -> Frames:
     return replace(frames, kinds=kinds)
 
 
-def _with_flagless_movable(frames: Frames) -> Frames:
-    """Return `frames` with what may be a driver's pages as if they could move.
+def _with_flagless_movable(frames: Frames, share: float) -> Frames:
+    """Return `frames` with that share of what may be a driver's pages as if they could move.
 
     The kernel keeps its own flagless pages out of Movable pageblocks as long as it can.
     """
     kinds = frames.kinds.copy()
     types = np.repeat(frames.pageblocks.types, PAGEBLOCK_NR_PAGES)[: len(kinds)]
     candidates = np.flatnonzero(types == MIGRATE_MOVABLE)
-    kinds[candidates[kinds[candidates] == PageKind.KERNEL]] = PageKind.WHATIF
+    pfns = candidates[kinds[candidates] == PageKind.KERNEL]
+    kinds[scattered(pfns, share, np.zeros(len(pfns), dtype=np.bool_))] = PageKind.WHATIF
     return replace(frames, kinds=kinds)
 
 

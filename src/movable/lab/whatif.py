@@ -1,0 +1,396 @@
+"""The what-if experiment: one placement, compacted with a driver that refuses, then accepts.
+
+Three snapshots are taken: before, after the compaction in which the driver refuses to let its pages
+go (``refused``), and after the one in which it lets them go (``after``).  Each compaction is
+predicted from the snapshot before it, and the driver's pages are compared with what was written to
+them.
+
+The placement is that of a graphics driver's buffers on a machine in use: processes fill the memory
+and give half of it back page by page, the driver takes its pages from the holes, and most of the
+processes end.
+"""
+
+import re
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Final
+
+from movable.errors import LabError, MovableError, UsageError
+from movable.lab.kernels import Kernel
+from movable.lab.module import build_module, can_mark_pages
+from movable.lab.record import check_directory, save
+from movable.lab.session import Options, Session, session
+from movable.lab.steps import LAB_PROC
+from movable.model.scenario import Scenario, parse_scenario
+from movable.predict.forecast import Totals, nr_huge_of
+from movable.predict.recording import Recording, Step, open_recording, steps_of
+from movable.predict.score import forecast_of, score
+from movable.predict.scorecard import Score
+
+DRIVERS: Final = ("gpu", "balloon", "zsmalloc")
+_SHARE: Final = 0.29
+"""The driver's pages if their number is not given: a share of all memory."""
+
+_MAX_SHARE: Final = 0.45
+_MIN_PAGES: Final = 512
+_ZRAM: Final = "/dev/zram0"
+
+_SCENARIO: Final = """\
+schema = 1
+name = "{name}"
+description = "One placement, compacted with {driver} refusing to move its pages, then accepting."
+
+[machine]
+memory = "{memory}"
+
+[lab]
+disk = "0M"
+
+[[step]]
+do = "anon"
+size = "{stays}K"
+keep = 0.4
+run = 4
+
+[[step]]
+do = "anon"
+size = "{leaves}K"
+keep = 0.5
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What is to be tried: `driver` is one of `DRIVERS`, or a directory with a module's sources.
+
+    `accept` is the share of its pages that the gpu driver lets go in the second compaction.
+    """
+
+    driver: str = "gpu"
+    nr_pages: int | None = None
+    accept: float = 1.0
+    options: Options = field(default_factory=Options)
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """One compaction: what the kernel did, and what was predicted, as totals."""
+
+    real: Totals
+    predicted: Totals
+
+    def to_json(self) -> dict[str, object]:
+        """Return the fixed JSON form."""
+        return {"real": self.real.to_json(), "predicted": self.predicted.to_json()}
+
+
+@dataclass(frozen=True, slots=True)
+class Experiment:
+    """What came of a what-if experiment; `nr_checked` pages of the driver were compared.
+
+    `from_before` is what accepting was predicted to lead to before anything was compacted.
+    """
+
+    kernel: str
+    driver: str
+    memory_mib: int
+    nr_pages: int
+    refused: Outcome
+    accepted: Outcome
+    from_before: Totals
+    nr_refusals: int
+    migrated_by_driver: int
+    contents_bad: int
+    nr_checked: int
+    nr_seconds: float
+
+    @property
+    def gain(self) -> tuple[int, int]:
+        """Huge pages that accepting brought, as it was and as it was predicted."""
+        return (
+            self.accepted.real.nr_huge_after - self.refused.real.nr_huge_after,
+            self.accepted.predicted.nr_huge_after - self.refused.predicted.nr_huge_after,
+        )
+
+    @property
+    def gain_from_before(self) -> int:
+        """The gain as it was predicted before anything was compacted."""
+        return self.from_before.nr_huge_after - self.refused.predicted.nr_huge_after
+
+    def to_json(self) -> dict[str, object]:
+        """Return the fixed JSON form."""
+        return {
+            "schema": 1,
+            "kernel": self.kernel,
+            "driver": self.driver,
+            "memory_mib": self.memory_mib,
+            "nr_pages": self.nr_pages,
+            "refused": self.refused.to_json(),
+            "accepted": self.accepted.to_json(),
+            "accepted_from_before": self.from_before.to_json(),
+            "nr_refusals": self.nr_refusals,
+            "migrated_by_driver": self.migrated_by_driver,
+            "contents_bad": self.contents_bad,
+            "contents_checked": self.nr_checked,
+            "seconds": round(self.nr_seconds, 1),
+        }
+
+
+def experiment(
+    plan: Plan,
+    directory: Path | None = None,
+    *,
+    force: bool = False,
+    told: Callable[[str], None] = lambda words: None,
+) -> Experiment:
+    """Carry out `plan` on a real kernel, and predict what it did.
+
+    Args:
+        directory: keeps the recording, which `movable score` reads; None: it is not kept.
+        force: whether a recording that is there may be replaced.
+        told: is told in words what goes on.
+
+    Raises:
+        UsageError: the plan asks for what does not exist or does not fit.
+        LabError: something is missing here.
+        GuestError: the guest failed; what was recorded until then is in `directory`.
+    """
+    if directory is not None:
+        check_directory(directory, force=force)
+    scenario = _scenario(plan)
+    with session(
+        scenario, options=plan.options, others=_module_of(plan, told), told=told
+    ) as running:
+        trial = _Trial(running, plan, told)
+        try:
+            trial.carry_out()
+        except (MovableError, KeyboardInterrupt) as error:
+            if directory is not None:
+                why = str(error) or "interrupted"
+                save(running, directory, None, force=force, error=why, more=trial.meta())
+            raise
+        with _kept(directory) as kept:
+            nr_seconds = save(running, kept, None, force=force, more=trial.meta())
+            told("predicting")
+            return _judge(trial, open_recording(kept), nr_seconds)
+
+
+@contextmanager
+def _kept(directory: Path | None) -> Iterator[Path]:
+    if directory is not None:
+        yield directory
+        return
+    with tempfile.TemporaryDirectory(prefix="movable-whatif-") as made:
+        yield Path(made) / "whatif"
+
+
+def _is_module(plan: Plan) -> bool:
+    return plan.driver not in DRIVERS
+
+
+def _module_of(plan: Plan, told: Callable[[str], None]) -> Callable[[Kernel], list[Path]]:
+    """Return what builds the driver's own module, if it has one, and says what cannot be done."""
+
+    def build(kernel: Kernel) -> list[Path]:
+        if plan.driver not in ("balloon", "zsmalloc") and not can_mark_pages(kernel):
+            raise UsageError(
+                f"Linux {kernel.release} moves pages of drivers that it knows only (6.0 to 6.16 "
+                "take any): use --driver balloon or --driver zsmalloc"
+            )
+        build_module(kernel, progress=told)  # Whose probe makes the balloon and zsmalloc refuse.
+        return [build_module(kernel, Path(plan.driver))] if _is_module(plan) else []
+
+    return build
+
+
+def _scenario(plan: Plan) -> Scenario:
+    if _is_module(plan) and not Path(plan.driver).is_dir():
+        raise UsageError(
+            f"no driver {plan.driver!r}: there are {', '.join(DRIVERS)}; or give the directory of "
+            "a module that `movable lab scaffold` wrote"
+        )
+    if plan.accept != 1 and plan.driver != "gpu":
+        raise UsageError("only the gpu driver can accept for a share of its pages")
+    memory = plan.options.memory or "512M"
+    parsed = parse_scenario(
+        _SCENARIO.format(name="whatif", driver=plan.driver, memory=memory, stays=4096, leaves=4096),
+        source="whatif",
+    )
+    total = plan.options.apply(parsed).machine.number("memory")
+    nr_pages = _nr_pages(plan, total)
+    leaves = min(2.4 * nr_pages, (0.62 if total <= 1 << 17 else 0.68) * total)
+    text = _SCENARIO.format(
+        name=_name_of(plan, memory),
+        driver=Path(plan.driver).name,
+        memory=memory,
+        stays=round(0.1 * total) * 4,
+        leaves=round(leaves) * 4,
+    )
+    if plan.driver in ("balloon", "zsmalloc"):
+        text += f'\n[[step]]\ndo = "load"\ndriver = "{plan.driver}"\n'
+    return parse_scenario(text, source="whatif")
+
+
+def _name_of(plan: Plan, memory: str) -> str:
+    version = (plan.options.kernel or "612").replace(".", "")
+    driver = re.sub(r"\W+", "-", Path(plan.driver).name)
+    return f"{driver}-{version if version.isdigit() else 'own'}-{memory.lower()}-whatif"
+
+
+def _nr_pages(plan: Plan, total: int) -> int:
+    """Return how many pages the driver is to have on a machine of `total`."""
+    nr_pages = round(_SHARE * total) if plan.nr_pages is None else plan.nr_pages
+    if not _MIN_PAGES <= nr_pages <= _MAX_SHARE * total:
+        raise UsageError(
+            f"--pages {nr_pages}: from {_MIN_PAGES} to {int(_MAX_SHARE * total)} fit such a "
+            f"guest; --memory gives it more"
+        )
+    return nr_pages
+
+
+class _Trial:
+    """The guest's side of an experiment: the driver takes pages, refuses, accepts."""
+
+    def __init__(self, running: Session, plan: Plan, told: Callable[[str], None]) -> None:
+        self.running, self.plan, self._told = running, plan, told
+        self.memory_mib = running.scenario.machine.number("memory") >> 8
+        self.nr_pages = _nr_pages(plan, running.scenario.machine.number("memory"))
+        self.nr_refusals = self.nr_migrated = self.nr_bad = self.nr_checked = 0
+        self._module = running.others[0].stem if _is_module(plan) else ""
+        self.driver = self._module or plan.driver
+
+    def carry_out(self) -> None:
+        """Do all of it, up to the last snapshot."""
+        running = self.running
+        running.start()
+        for step in running.scenario.steps:
+            self._told(f"step {step.name}")
+            running.run(step)
+        self._told(f"{self.driver} takes {self.nr_pages} pages")
+        self._set_accept("0")  # First: the probe on zsmalloc counts from here on.
+        self._take_pages()
+        running.do("stop anon00002")
+        running.settle()
+        running.snapshot("before")
+        self._compact("refused")
+        self._set_accept("1" if self.plan.accept == 1 else f"{round(100 * self.plan.accept)}%")
+        self._compact("after")
+        self._count()
+
+    def _compact(self, part: str) -> None:
+        self._told(f"compaction, {'the driver refuses' if part == 'refused' else 'it accepts'}")
+        self.running.write("/proc/sys/vm/compact_memory", "1")
+        self.running.snapshot_now(f"{part}_now")
+        self.running.drain()
+        self.running.snapshot(part)
+
+    def _take_pages(self) -> None:
+        do = self.running.do
+        if self.plan.driver == "gpu":
+            do(f"write {LAB_PROC}/pool pages={self.nr_pages}")
+        elif self.plan.driver == "balloon":
+            self.running.agent.balloon(self.nr_pages)
+        elif self.plan.driver == "zsmalloc":
+            do(f"write /sys/block/zram0/disksize {self.nr_pages << 12}")
+            do(f"run contents write {_ZRAM} {self.nr_pages}")
+        else:
+            do(f"run insmod /modules/{self._module}.ko nr_pages={self.nr_pages} accept=0")
+
+    def _set_accept(self, value: str) -> None:
+        if self.plan.driver == "gpu":
+            self.running.write(f"{LAB_PROC}/accept", value)
+        elif not self._module:
+            self.running.write(f"{LAB_PROC}/accept_others", value)
+        elif value == "1":
+            self.running.write(f"/sys/module/{self._module}/parameters/accept", value)
+
+    def _count(self) -> None:
+        """Read what the driver counted, and have the contents of all its pages compared."""
+        if self._module:
+            self.nr_refusals, self.nr_migrated = self._own("nr_refused"), self._own("nr_migrated")
+            self.nr_bad, self.nr_checked = self._own("contents_bad"), self.nr_pages
+            return
+        text = self.running.agent.read(f"{LAB_PROC}/stats")
+        stats = {name: int(value) for name, value in re.findall(r"(\w+)=(\d+)", text)}
+        self.running.agent.events.append(" ".join(["stats", *text.split()]))
+        self.nr_refusals = stats["refused" if self.plan.driver == "gpu" else "others_refused"]
+        if self.plan.driver == "gpu":
+            self.nr_migrated, self.nr_bad = stats["migrated"], stats["contents_bad"]
+            self.nr_checked = stats["held"]
+        elif self.plan.driver == "zsmalloc":
+            self.nr_migrated = stats["zsmalloc_migrated"]
+            self._compare_zram()
+        else:
+            moved = self._counters("after_now") - self._counters("before")
+            self.nr_migrated = moved  # Nobody reads a balloon's pages: there is nothing to compare.
+
+    def _own(self, parameter: str) -> int:
+        path = f"/sys/module/{self._module}/parameters/{parameter}"
+        value = int(self.running.agent.read(path))
+        self.running.agent.events.append(f"{parameter} {value}")
+        return value
+
+    def _counters(self, part: str) -> int:
+        return self.running.counters(part).get("balloon_migrate", 0)
+
+    def _compare_zram(self) -> None:
+        answer = self.running.do(f"run contents check {_ZRAM} {self.nr_pages}")
+        found = re.search(r"contents: (\d+) of (\d+) pages differ", " ".join(answer.notes))
+        if found is None:
+            raise LabError(f"{_ZRAM}: its contents were not compared: {answer.text}")
+        self.nr_bad, self.nr_checked = int(found[1]), int(found[2])
+
+    def meta(self) -> dict[str, object]:
+        """Return what ``meta.json`` is to say beside what every recording says."""
+        return {
+            "action": "whatif",
+            "driver": "gpu" if self._module else self.plan.driver,
+            "driver_module": self._module,
+            "nr_pages": self.nr_pages,
+            "accept": self.plan.accept,
+            "migrated_by_driver": self.nr_migrated,
+            "nr_refusals": self.nr_refusals,
+            "contents_bad": self.nr_bad,
+            "contents_checked": self.nr_checked,
+        }
+
+
+def _judge(trial: _Trial, recording: Recording, nr_seconds: float) -> Experiment:
+    outcomes = [
+        _outcome(recording, step, scored)
+        for step, scored in zip(steps_of(recording), score(recording.path), strict=True)
+    ]
+    accepts = steps_of(recording)[1]
+    return Experiment(
+        kernel=trial.running.kernel.release,
+        driver=trial.driver,
+        memory_mib=trial.memory_mib,
+        nr_pages=trial.nr_pages,
+        refused=outcomes[0],
+        accepted=outcomes[1],
+        from_before=forecast_of(recording, replace(accepts, before="before")).totals,
+        nr_refusals=trial.nr_refusals,
+        migrated_by_driver=trial.nr_migrated,
+        contents_bad=trial.nr_bad,
+        nr_checked=trial.nr_checked,
+        nr_seconds=nr_seconds,
+    )
+
+
+def _outcome(recording: Recording, step: Step, scored: Score) -> Outcome:
+    predicted = forecast_of(recording, step).totals
+    moved, after = scored.counters.nr_migrated.real, scored.huge.figure.real
+    assert moved is not None
+    assert after is not None
+    before = sum(map(nr_huge_of, recording.snapshot(step.before).buddyinfo.values()))
+    real = Totals(
+        nr_migrated=moved,
+        nr_huge_before=before,
+        nr_huge_after=after,
+        nr_huge_after_range=(after, after),
+        noise=0,
+    )
+    return Outcome(real, predicted)
