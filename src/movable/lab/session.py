@@ -24,7 +24,10 @@ from movable.mm.constants import PAGE_SIZE
 from movable.model.scenario import Scenario, Table
 
 _SETTLE_S: Final = 1
-_NR_SNAPSHOTS: Final = 4
+_NR_SNAPSHOTS: Final = 6
+_REHEARSAL: Final = "-rehearsal"
+"""A snapshot whose files are not kept; see `Session.settle`."""
+
 _SYSCTL: Final = "sysctl:"
 _TEXTS: Final = (
     *("buddyinfo", "pagetypeinfo", "zoneinfo", "vmstat", "meminfo", "iomem", "version"),
@@ -128,8 +131,14 @@ class Session:
             self._log += self.agent.commands[nr_before:]
 
     def settle(self) -> None:
-        """Wait a little, and drain the per-CPU lists if the scenario wants that."""
+        """Wait a little, rehearse a snapshot, and drain the per-CPU lists if that is wanted.
+
+        Reading /proc takes kernel memory.  The first time, a pageblock may change its type for it:
+        after the page files were copied, before the action, and unseen.
+        """
         self.do(f"sleep {_SETTLE_S}")
+        for which in ("whole", "now"):
+            self.agent.do(f"snapshot {_REHEARSAL} {which}")
         self.drain()
 
     def drain(self) -> None:

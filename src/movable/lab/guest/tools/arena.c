@@ -18,7 +18,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-enum { CHUNK = 1 << 20, ALIGN = 64, MAX_NAME = 104, MAX_LIST = 16384 };
+enum { CHUNK = 1 << 20, SMALL = 4096, ALIGN = 64, MAX_NAME = 104, MAX_LIST = 16384 };
 
 static const uint64_t MAGIC = 0x31414e455241564d; /* "MVARENA1", as the bytes lie. */
 
@@ -92,10 +92,16 @@ const char *arena_open(void)
 	return why;
 }
 
+/* How much to read at once. For a sysctl, the kernel allocates as much as is asked for. */
+static size_t chunk_for(const char *path)
+{
+	return strncmp(path, "/proc/sys/", 10) ? CHUNK : SMALL;
+}
+
 int arena_keep(const char *name, const char *path)
 {
 	struct record *record = (struct record *)(arena + cursor);
-	size_t start = cursor + sizeof(*record), nr_bytes = 0;
+	size_t start = cursor + sizeof(*record), nr_bytes = 0, chunk = chunk_for(path);
 	ssize_t nr_read = -1;
 	int fd = open(path, O_RDONLY | O_CLOEXEC);
 
@@ -104,7 +110,7 @@ int arena_keep(const char *name, const char *path)
 	while (start + nr_bytes < arena_size) {
 		size_t room = arena_size - start - nr_bytes;
 
-		nr_read = read(fd, arena + start + nr_bytes, room < CHUNK ? room : CHUNK);
+		nr_read = read(fd, arena + start + nr_bytes, room < chunk ? room : chunk);
 		if (nr_read <= 0)
 			break;
 		nr_bytes += nr_read;
