@@ -58,10 +58,14 @@ COMMANDS: Final = {
     "lab": ("movable.cli.lab:LabCommand", "the same on a real kernel in QEMU"),
 }
 LAB_COMMANDS: Final = {
+    "run": ("movable.cli.lab_run:LabRunCommand", "a scenario, and the prediction beside it"),
+    "record": ("movable.cli.lab_record:LabRecordCommand", "a scenario, for `movable score`"),
     "whatif": (
         "movable.cli.lab_whatif:LabWhatIfCommand",
         "what a real kernel gains from a driver's callbacks, and what was predicted",
     ),
+    "kernels": ("movable.cli.lab_kernels:LabKernelsCommand", "which are at hand; fetch others"),
+    "doctor": ("movable.cli.lab_doctor:LabDoctorCommand", "what is here, what to install"),
     "scaffold": (
         "movable.cli.lab_scaffold:LabScaffoldCommand",
         "a kernel module's skeleton from a driver in Python",

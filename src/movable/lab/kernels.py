@@ -58,7 +58,7 @@ def kernels_directory() -> Path:
 
 def cached_kernels() -> tuple[Kernel, ...]:
     """Return the kernels at hand, oldest version first."""
-    tops = [top for top in kernels_directory().glob("[!.]*") if top.is_dir()]
+    tops = [path.parent.parent for path in kernels_directory().glob("[!.]*/boot/vmlinuz-*")]
     return tuple(_kernel_in(top) for top in sorted(tops, key=lambda top: _numbers(top.name)))
 
 
