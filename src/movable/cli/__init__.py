@@ -64,6 +64,7 @@ LAB_COMMANDS: Final = {
         "movable.cli.lab_whatif:LabWhatIfCommand",
         "what a real kernel gains from a driver's callbacks, and what was predicted",
     ),
+    "verify": ("movable.cli.lab_verify:LabVerifyCommand", "scenarios on several kernels, a table"),
     "kernels": ("movable.cli.lab_kernels:LabKernelsCommand", "which are at hand; fetch others"),
     "doctor": ("movable.cli.lab_doctor:LabDoctorCommand", "what is here, what to install"),
     "scaffold": (

@@ -29,7 +29,10 @@ _STORM_MODES: Final = (
 )
 """GFP flags of the lab's allocation storms, by the number that ``storm:K:COUNT:MODE`` ends with."""
 
-_ACTION_FILES: Final = ("compact_memory", "nr_hugepages", "labtool storm", "/compact ")
+_ACTION_FILES: Final = (
+    *("compact_memory", "nr_hugepages", "compaction_proactiveness"),
+    *("labtool storm", "movable_lab/alloc", "/compact "),
+)
 """What a step that is the action writes to, in ``meta.json``."""
 
 
@@ -195,7 +198,7 @@ def action_of(recording: Recording) -> str:
 def nr_obtained_of(recording: Recording, before: Snapshot, after: Snapshot) -> int | None:
     """Return how many allocations of the recorded action succeeded; None if that is not told."""
     kind = recording.action.partition(":")[0]
-    if kind == "storm":
+    if kind in ("storm", "order"):
         found = [match for event in recording.events if (match := re.search(r"\bok=(\d+)", event))]
         return int(found[-1][1]) if found else None
     if kind != "hugepages":

@@ -1,11 +1,13 @@
 """What a real kernel did, beside what was predicted, as text."""
 
+import re
 from collections.abc import Sequence
+from typing import Final
 
 from movable.mm.constants import NR_PAGE_ORDERS
 from movable.predict.forecast import nr_huge_of
 from movable.predict.scorecard import Figure, Score
-from movable.report.lines import Paint, bullets, table
+from movable.report.lines import Paint, bullets, printable, table
 
 
 def lab_text(
@@ -72,3 +74,41 @@ def _conditions(score: Score) -> list[str]:
         "driver refuses": "the driver refuses to move its pages",
     }
     return [sentences.get(condition, condition) for condition in score.conditions]
+
+
+_MATRIX: Final = (
+    *("scenario", "kernel", "huge pages", "predicted", "range", "error"),
+    *("moved", "predicted", "error", "pages right"),
+)
+
+
+def matrix_text(scores: Sequence[Score], *, paint: Paint) -> str:
+    """Return a table with a row for each action: what happened, what was predicted, the error."""
+    return "\n".join(table(_MATRIX, map(_matrix_row, scores), paint=paint, nr_left=2))
+
+
+def matrix_markdown(scores: Sequence[Score]) -> str:
+    """Return the same as Markdown."""
+    lines = ["| " + " | ".join(_MATRIX) + " |", "|---|---|" + "---:|" * (len(_MATRIX) - 2)]
+    return "\n".join([*lines, *("| " + " | ".join(_matrix_row(score)) + " |" for score in scores)])
+
+
+def _matrix_row(score: Score) -> tuple[str, ...]:
+    huge, moved = score.huge, score.counters.nr_migrated
+    release = re.match(r"\d+\.\d+(\.\d+)?", score.kernel)
+    agreement = score.page_agreement
+    return (
+        printable(score.name),
+        release[0] if release else score.kernel,
+        *_pair(huge.figure),
+        _range(score),
+        _error(huge.figure),
+        *_pair(moved),
+        _error(moved),
+        "-" if agreement is None else f"{agreement:.5f}",
+    )
+
+
+def _error(figure: Figure) -> str:
+    error = figure.error_percent
+    return "-" if error is None else "0" if not error else f"{error:.2f} %"
