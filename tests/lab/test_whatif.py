@@ -9,6 +9,7 @@ from movable.cli import run
 from movable.cli.lab_whatif_text import whatif_lines
 from movable.errors import LabError
 from movable.lab.kernels import find_kernel
+from movable.lab.tested import Counts
 from movable.lab.whatif import Experiment, Outcome
 from movable.predict.forecast import Totals
 from movable.predict.recording import Step, open_recording, steps_of
@@ -29,10 +30,7 @@ def found(**changes: object) -> Experiment:
         "refused": Outcome(totals(2983, 32), totals(2980, 31)),
         "accepted": Outcome(totals(18310, 136), totals(18311, 137)),
         "from_before": totals(21293, 135),
-        "nr_refusals": 34705,
-        "migrated_by_driver": 18310,
-        "contents_bad": 0,
-        "nr_checked": 38000,
+        "counts": Counts(34705, 18310, 0, 38000),
         "nr_seconds": 14.7,
     }
     return Experiment(**(values | changes))  # type: ignore[arg-type]
@@ -68,10 +66,13 @@ def test_an_experiment_is_told_side_by_side() -> None:
 
 
 def test_wrong_contents_are_shouted_and_a_balloon_has_none() -> None:
-    assert list(whatif_lines(found(contents_bad=2)))[-1] == (
-        "2 of 38000 pages have the WRONG CONTENTS."
-    )
-    assert "no contents to compare" in list(whatif_lines(found(driver="balloon", nr_checked=0)))[-1]
+    bad = list(whatif_lines(found(counts=Counts(34705, 18310, 2, 38000))))
+    assert bad[-1] == "2 of 38000 pages have the WRONG CONTENTS."
+    balloon = list(whatif_lines(found(driver="balloon", counts=Counts(None, 18310, 0, 0))))
+    assert balloon[-2] == "The driver moved 18310 of its pages (72 MiB)."
+    assert "no contents to compare" in balloon[-1]
+    uncounted = list(whatif_lines(found(counts=Counts(None, None, 0, 7))))
+    assert uncounted[-2] == "This kernel does not count how many pages the driver moved."
 
 
 @pytest.mark.parametrize(

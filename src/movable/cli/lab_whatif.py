@@ -83,4 +83,4 @@ examples:
 
             for line in whatif_lines(found):
                 output.text(line)
-        return EXIT_CONTENTS_BAD if found.contents_bad else 0
+        return EXIT_CONTENTS_BAD if found.counts.nr_bad else 0

@@ -20,8 +20,7 @@ def whatif_lines(found: Experiment) -> Iterator[str]:
     yield f"{'gain, huge pages':34}{real:>+12}{predicted:>+12}"
     yield f"{'    predicted before either':34}{'':12}{found.gain_from_before:>+12}"
     yield ""
-    moved = f"{found.migrated_by_driver} of its pages ({_mib(found.migrated_by_driver)})"
-    yield f"The driver refused {found.nr_refusals} times, then moved {moved}."
+    yield _deeds(found)
     yield _contents(found)
 
 
@@ -33,12 +32,21 @@ def _outcome(title: str, outcome: Outcome) -> Iterator[str]:
     yield f"{'    pages moved':34}{real.nr_migrated:>12}{predicted.nr_migrated:>12}"
 
 
+def _deeds(found: Experiment) -> str:
+    refusals, moved = found.counts.nr_refusals, found.counts.nr_migrated
+    if moved is None:
+        return "This kernel does not count how many pages the driver moved."
+    told = f"moved {moved} of its pages ({_mib(moved)})"
+    return f"The driver {'' if refusals is None else f'refused {refusals} times, then '}{told}."
+
+
 def _contents(found: Experiment) -> str:
-    if not found.nr_checked:
+    nr_bad, nr_checked = found.counts.nr_bad, found.counts.nr_checked
+    if not nr_checked:
         return "Nobody reads a balloon's pages: there are no contents to compare."
-    if found.contents_bad:
-        return f"{found.contents_bad} of {found.nr_checked} pages have the WRONG CONTENTS."
-    return f"The contents of all {found.nr_checked} pages were compared: none differs."
+    if nr_bad:
+        return f"{nr_bad} of {nr_checked} pages have the WRONG CONTENTS."
+    return f"The contents of all {nr_checked} pages were compared: none differs."
 
 
 def _mib(nr_pages: int) -> str:

@@ -20,6 +20,7 @@ from dataclasses import dataclass
 from typing import IO, TYPE_CHECKING, Final
 
 from movable.errors import GuestError, LabError
+from movable.lab.gdb import Debugger
 from movable.lab.kernels import Kernel
 
 if TYPE_CHECKING:
@@ -59,12 +60,14 @@ class _Files:
     disk: IO[bytes] | None
     control: tuple[socket.socket, socket.socket]
     monitor: tuple[socket.socket, socket.socket]
+    debugger: tuple[socket.socket, socket.socket]
 
     @property
     def inherited(self) -> tuple[int, ...]:
         disk = () if self.disk is None else (self.disk.fileno(),)
         fds = (self.console.fileno(), self.initramfs.fileno(), self.arena, *disk)
-        return (*fds, self.control[1].fileno(), self.monitor[1].fileno())
+        ends = (self.control[1], self.monitor[1], self.debugger[1])
+        return (*fds, *(end.fileno() for end in ends))
 
 
 def arena_mib(memory_mib: int, *, nr_snapshots: int) -> int:
@@ -101,6 +104,7 @@ def booted(
         stack.callback(_reap, process)
         files.control[1].close()
         files.monitor[1].close()
+        files.debugger[1].close()
         with Vm(process, files, arena_mib << 20, time.monotonic() + timeout_s) as vm:
             yield vm
 
@@ -129,8 +133,8 @@ def _open_files(stack: ExitStack, initramfs: bytes, shape: Shape, arena_mib: int
             disk = stack.enter_context(_nameless())
             disk.truncate(shape.disk_mib << 20)
             _make_file_system(disk)
-        control, monitor = socket.socketpair(), socket.socketpair()
-        for end in (*control, *monitor):
+        control, monitor, debugger = (socket.socketpair() for _ in range(3))
+        for end in (*control, *monitor, *debugger):
             stack.callback(end.close)
         console = stack.enter_context(_nameless())
         errors = stack.enter_context(_nameless())
@@ -138,7 +142,7 @@ def _open_files(stack: ExitStack, initramfs: bytes, shape: Shape, arena_mib: int
         raise LabError(
             f"{tempfile.gettempdir()}: no room for a guest's files: {error.strerror or error}"
         ) from error
-    return _Files(console, errors, archive, arena, disk, control, monitor)
+    return _Files(console, errors, archive, arena, disk, control, monitor, debugger)
 
 
 def _nameless() -> IO[bytes]:
@@ -176,6 +180,7 @@ def command_line(kernel: Kernel, shape: Shape, files: _Files, *, arena_mib: int)
         *("-chardev", f"socket,id=control,fd={control}", "-serial", "chardev:control"),
         *("-chardev", f"socket,id=monitor,fd={files.monitor[1].fileno()}"),
         *("-mon", "chardev=monitor,mode=control"),
+        *("-chardev", f"socket,id=debugger,fd={files.debugger[1].fileno()}"),
         *("-object", f"memory-backend-file,id=arena,size={arena_mib}M,share=on,"
           f"mem-path=/proc/self/fd/{files.arena}"),
         *("-device", "ivshmem-plain,memdev=arena", "-device", "virtio-balloon-pci"),
@@ -217,6 +222,7 @@ class Vm:
         self._unread = b""
         self._runner: asyncio.Runner | None = None
         self._monitor: QMPClient | None = None
+        self._debugger: Debugger | None = None
         files.control[0].setblocking(False)
 
     def __enter__(self) -> "Vm":
@@ -330,6 +336,18 @@ class Vm:
                     "the guest has no more to give, or no balloon driver"
                 )
         return nr_pages
+
+    def patch(self, address: int, code: bytes) -> bytes:
+        """Write `code` into the guest's memory at a physical address; return what was there.
+
+        Raises:
+            GuestError: QEMU cannot, or the guest is gone.
+        """
+        if self._debugger is None:
+            start: dict[str, object] = {"command-line": "gdbserver chardev:debugger"}
+            self._execute("human-monitor-command", start)
+            self._debugger = Debugger(self._files.debugger[0])
+        return self._debugger.replace(address, code)
 
     def _query_balloon(self) -> int:
         answer = self._execute("query-balloon", {})

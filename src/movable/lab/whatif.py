@@ -18,25 +18,26 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Final
 
-from movable.errors import LabError, MovableError, UsageError
+from movable.errors import MovableError, UsageError
 from movable.lab.kernels import Kernel
 from movable.lab.module import build_module, can_mark_pages
 from movable.lab.record import check_directory, save
 from movable.lab.session import Options, Session, session
-from movable.lab.steps import LAB_PROC
+from movable.lab.tested import DRIVERS, Counts, tested
+from movable.mm.constants import PAGE_SIZE
 from movable.model.scenario import Scenario, parse_scenario
 from movable.predict.forecast import Totals, nr_huge_of
 from movable.predict.recording import Recording, Step, open_recording, steps_of
 from movable.predict.score import forecast_of, score
 from movable.predict.scorecard import Score
 
-DRIVERS: Final = ("gpu", "balloon", "zsmalloc")
 _SHARE: Final = 0.29
 """The driver's pages if their number is not given: a share of all memory."""
 
 _MAX_SHARE: Final = 0.45
 _MIN_PAGES: Final = 512
-_ZRAM: Final = "/dev/zram0"
+_LEAVES: Final = "anon00002"
+"""The process that ends: the second one."""
 
 _SCENARIO: Final = """\
 schema = 1
@@ -89,7 +90,7 @@ class Outcome:
 
 @dataclass(frozen=True, slots=True)
 class Experiment:
-    """What came of a what-if experiment; `nr_checked` pages of the driver were compared.
+    """What came of a what-if experiment.
 
     `from_before` is what accepting was predicted to lead to before anything was compacted.
     """
@@ -101,10 +102,7 @@ class Experiment:
     refused: Outcome
     accepted: Outcome
     from_before: Totals
-    nr_refusals: int
-    migrated_by_driver: int
-    contents_bad: int
-    nr_checked: int
+    counts: Counts
     nr_seconds: float
 
     @property
@@ -131,10 +129,10 @@ class Experiment:
             "refused": self.refused.to_json(),
             "accepted": self.accepted.to_json(),
             "accepted_from_before": self.from_before.to_json(),
-            "nr_refusals": self.nr_refusals,
-            "migrated_by_driver": self.migrated_by_driver,
-            "contents_bad": self.contents_bad,
-            "contents_checked": self.nr_checked,
+            "nr_refusals": self.counts.nr_refusals,
+            "migrated_by_driver": self.counts.nr_migrated,
+            "contents_bad": self.counts.nr_bad,
+            "contents_checked": self.counts.nr_checked,
             "seconds": round(self.nr_seconds, 1),
         }
 
@@ -200,8 +198,11 @@ def _module_of(plan: Plan, told: Callable[[str], None]) -> Callable[[Kernel], li
                 f"Linux {kernel.release} moves pages of drivers that it knows only (6.0 to 6.16 "
                 "take any): use --driver balloon or --driver zsmalloc"
             )
-        build_module(kernel, progress=told)  # Whose probe makes the balloon and zsmalloc refuse.
-        return [build_module(kernel, Path(plan.driver))] if _is_module(plan) else []
+        if _is_module(plan):
+            return [build_module(kernel, Path(plan.driver), progress=told)]
+        if plan.driver == "gpu":
+            build_module(kernel, progress=told)  # Fails here rather than later.
+        return []
 
     return build
 
@@ -256,11 +257,9 @@ class _Trial:
 
     def __init__(self, running: Session, plan: Plan, told: Callable[[str], None]) -> None:
         self.running, self.plan, self._told = running, plan, told
-        self.memory_mib = running.scenario.machine.number("memory") >> 8
+        self.driver = tested(running, plan.driver)
         self.nr_pages = _nr_pages(plan, running.scenario.machine.number("memory"))
-        self.nr_refusals = self.nr_migrated = self.nr_bad = self.nr_checked = 0
-        self._module = running.others[0].stem if _is_module(plan) else ""
-        self.driver = self._module or plan.driver
+        self.counts = Counts(None, None, 0, 0)
 
     def carry_out(self) -> None:
         """Do all of it, up to the last snapshot."""
@@ -269,16 +268,15 @@ class _Trial:
         for step in running.scenario.steps:
             self._told(f"step {step.name}")
             running.run(step)
-        self._told(f"{self.driver} takes {self.nr_pages} pages")
-        self._set_accept("0")  # First: the probe on zsmalloc counts from here on.
-        self._take_pages()
-        running.do("stop anon00002")
+        self._told(f"{self.driver.name} takes {self.nr_pages} pages")
+        self.driver.take(self.nr_pages)
+        running.do(f"stop {_LEAVES}")
         running.settle()
         running.snapshot("before")
         self._compact("refused")
-        self._set_accept("1" if self.plan.accept == 1 else f"{round(100 * self.plan.accept)}%")
+        self.driver.accept(self.plan.accept)
         self._compact("after")
-        self._count()
+        self.counts = self.driver.count()
 
     def _compact(self, part: str) -> None:
         self._told(f"compaction, {'the driver refuses' if part == 'refused' else 'it accepts'}")
@@ -287,74 +285,18 @@ class _Trial:
         self.running.drain()
         self.running.snapshot(part)
 
-    def _take_pages(self) -> None:
-        do = self.running.do
-        if self.plan.driver == "gpu":
-            do(f"write {LAB_PROC}/pool pages={self.nr_pages}")
-        elif self.plan.driver == "balloon":
-            self.running.agent.balloon(self.nr_pages)
-        elif self.plan.driver == "zsmalloc":
-            do(f"write /sys/block/zram0/disksize {self.nr_pages << 12}")
-            do(f"run contents write {_ZRAM} {self.nr_pages}")
-        else:
-            do(f"run insmod /modules/{self._module}.ko nr_pages={self.nr_pages} accept=0")
-
-    def _set_accept(self, value: str) -> None:
-        if self.plan.driver == "gpu":
-            self.running.write(f"{LAB_PROC}/accept", value)
-        elif not self._module:
-            self.running.write(f"{LAB_PROC}/accept_others", value)
-        elif value == "1":
-            self.running.write(f"/sys/module/{self._module}/parameters/accept", value)
-
-    def _count(self) -> None:
-        """Read what the driver counted, and have the contents of all its pages compared."""
-        if self._module:
-            self.nr_refusals, self.nr_migrated = self._own("nr_refused"), self._own("nr_migrated")
-            self.nr_bad, self.nr_checked = self._own("contents_bad"), self.nr_pages
-            return
-        text = self.running.agent.read(f"{LAB_PROC}/stats")
-        stats = {name: int(value) for name, value in re.findall(r"(\w+)=(\d+)", text)}
-        self.running.agent.events.append(" ".join(["stats", *text.split()]))
-        self.nr_refusals = stats["refused" if self.plan.driver == "gpu" else "others_refused"]
-        if self.plan.driver == "gpu":
-            self.nr_migrated, self.nr_bad = stats["migrated"], stats["contents_bad"]
-            self.nr_checked = stats["held"]
-        elif self.plan.driver == "zsmalloc":
-            self.nr_migrated = stats["zsmalloc_migrated"]
-            self._compare_zram()
-        else:
-            moved = self._counters("after_now") - self._counters("before")
-            self.nr_migrated = moved  # Nobody reads a balloon's pages: there is nothing to compare.
-
-    def _own(self, parameter: str) -> int:
-        path = f"/sys/module/{self._module}/parameters/{parameter}"
-        value = int(self.running.agent.read(path))
-        self.running.agent.events.append(f"{parameter} {value}")
-        return value
-
-    def _counters(self, part: str) -> int:
-        return self.running.counters(part).get("balloon_migrate", 0)
-
-    def _compare_zram(self) -> None:
-        answer = self.running.do(f"run contents check {_ZRAM} {self.nr_pages}")
-        found = re.search(r"contents: (\d+) of (\d+) pages differ", " ".join(answer.notes))
-        if found is None:
-            raise LabError(f"{_ZRAM}: its contents were not compared: {answer.text}")
-        self.nr_bad, self.nr_checked = int(found[1]), int(found[2])
-
     def meta(self) -> dict[str, object]:
         """Return what ``meta.json`` is to say beside what every recording says."""
         return {
             "action": "whatif",
-            "driver": "gpu" if self._module else self.plan.driver,
-            "driver_module": self._module,
+            "driver": self.driver.owner,
+            "driver_name": self.driver.name,
             "nr_pages": self.nr_pages,
             "accept": self.plan.accept,
-            "migrated_by_driver": self.nr_migrated,
-            "nr_refusals": self.nr_refusals,
-            "contents_bad": self.nr_bad,
-            "contents_checked": self.nr_checked,
+            "nr_refusals": self.counts.nr_refusals,
+            "migrated_by_driver": self.counts.nr_migrated,
+            "contents_bad": self.counts.nr_bad,
+            "contents_checked": self.counts.nr_checked,
         }
 
 
@@ -366,16 +308,13 @@ def _judge(trial: _Trial, recording: Recording, nr_seconds: float) -> Experiment
     accepts = steps_of(recording)[1]
     return Experiment(
         kernel=trial.running.kernel.release,
-        driver=trial.driver,
-        memory_mib=trial.memory_mib,
+        driver=trial.driver.name,
+        memory_mib=trial.running.scenario.machine.number("memory") * PAGE_SIZE >> 20,
         nr_pages=trial.nr_pages,
         refused=outcomes[0],
         accepted=outcomes[1],
         from_before=forecast_of(recording, replace(accepts, before="before")).totals,
-        nr_refusals=trial.nr_refusals,
-        migrated_by_driver=trial.nr_migrated,
-        contents_bad=trial.nr_bad,
-        nr_checked=trial.nr_checked,
+        counts=trial.counts,
         nr_seconds=nr_seconds,
     )
 

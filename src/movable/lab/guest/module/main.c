@@ -27,13 +27,6 @@ static int set_accept(char *text)
 	return lab_pool_set_accept(text);
 }
 
-static int set_accept_others(char *text)
-{
-	bool accept;
-
-	return kstrtobool(strim(text), &accept) ?: lab_refuse_others(!accept);
-}
-
 static int drain(char *text)
 {
 	rcu_barrier(); /* What waits to be freed is freed first. */
@@ -42,17 +35,10 @@ static int drain(char *text)
 	return 0;
 }
 
-static void show_stats(struct seq_file *file)
-{
-	lab_pool_stats(file);
-	lab_refuse_stats(file);
-}
-
 static const struct control controls[] = {
 	{ "pool", lab_pool_show, lab_pool_command },
 	{ "accept", lab_pool_show_accept, set_accept },
-	{ "accept_others", NULL, set_accept_others },
-	{ "stats", show_stats, NULL },
+	{ "stats", lab_pool_stats, NULL },
 	{ "drain", NULL, drain },
 	{ "alloc", lab_storm_show, lab_storm_command },
 };
@@ -115,7 +101,6 @@ static bool make_files(void)
 static void clean_up(void)
 {
 	proc_remove(directory);
-	lab_refuse_exit();
 	lab_storm_release();
 	lab_pool_release();
 	lab_free_lists_exit();

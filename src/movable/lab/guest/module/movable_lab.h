@@ -42,18 +42,12 @@ int lab_pool_command(char *command);
 void lab_pool_show(struct seq_file *file);
 void lab_pool_stats(struct seq_file *file);
 void lab_pool_release(void);
-bool lab_pool_owns(const struct page *page);
 int lab_pool_set_accept(const char *text);
 void lab_pool_show_accept(struct seq_file *file);
 
 /* contents.c: what is written in the page number `slot`, and whether it still is. */
 void lab_fill(struct page *page, unsigned long slot);
 bool lab_is_filled(struct page *page, unsigned long slot);
-
-/* refuse.c: the same on demand for drivers that are not ours. */
-int lab_refuse_others(bool refuse);
-void lab_refuse_stats(struct seq_file *file);
-void lab_refuse_exit(void);
 
 /* truth.c and free_lists.c: what /proc does not show. */
 extern const struct proc_ops lab_pageblock_types_ops;

@@ -142,12 +142,6 @@ static void unmark(struct page *page)
 	__ClearPageMovable(page);
 }
 
-bool lab_pool_owns(const struct page *page)
-{
-	return (unsigned long)READ_ONCE(page->mapping) ==
-	       ((unsigned long)&pool_ops | PAGE_MAPPING_MOVABLE);
-}
-
 #else
 
 static void mark(struct page *page)
@@ -156,11 +150,6 @@ static void mark(struct page *page)
 
 static void unmark(struct page *page)
 {
-}
-
-bool lab_pool_owns(const struct page *page)
-{
-	return false;
 }
 
 #endif
