@@ -44,7 +44,9 @@ def sparse(driver: type[Balloon] | type[Gpu] | None) -> Machine:
         machine.workload.fault(process, 1000)
         for _ in range(500):
             make = loaded.inflate() if isinstance(loaded, Balloon) else loaded.create()
-            machine.call(loaded, make)
+            buffer = machine.call(loaded, make)
+            if isinstance(loaded, Gpu) and buffer is not None:
+                machine.call(loaded, loaded.write(buffer, b"%d" % buffer))
     machine.workload.shrink(process, 1.0)
     return machine
 

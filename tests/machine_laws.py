@@ -82,8 +82,8 @@ def _assert_driver_pages(machine: Machine) -> None:
         if not page.is_live:
             continue
         assert arrays.owner[pfn] in counts, "an allocated driver page without an owner"
-        assert env.heap[page.at + LOCK] is None
-        assert not env.heap[page.at + ISOLATED], "a page stays isolated"
+        assert page.heap[LOCK] is None
+        assert not page.heap[ISOLATED], "a page stays isolated"
         if page.loaded is not None:
             counts[page.loaded.number] += 1
             assert arrays.owner[pfn] == page.loaded.number

@@ -9,6 +9,7 @@ compaction_free(), split_map_pages(), mm/compaction.c, 6.1 and 6.12.
 from typing import NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
 from movable.compiled._jit import compiled, hot, inlined, int64
 from movable.compiled.buddy import list_push, list_remove
@@ -99,6 +100,26 @@ def compaction_alloc(pages: Pages, zone: np.void, rules: np.void, cc: np.void, o
 def draw_one(pages: Pages, zone: np.void, rules: np.void, cc: np.void, order: int) -> int:
     """Return a destination of `order`, or NO_PAGE: `compaction_alloc`, as a call."""
     return compaction_alloc(pages, zone, rules, cc, order)
+
+
+@compiled
+def draw_several(
+    pages: Pages, zone: np.void, rules: np.void, cc: np.void, out: NDArray[np.int64]
+) -> int:
+    """Draw up to ``len(out)`` held pages, with a search for more for the first one only.
+
+    Returns:
+        How many were drawn into `out`.
+    """
+    nr_drawn = 0
+    while nr_drawn < len(out):
+        if nr_drawn > 0 and cc["nr_freepages"] == 0:
+            break
+        out[nr_drawn] = compaction_alloc(pages, zone, rules, cc, int64(0))
+        if out[nr_drawn] == NO_PAGE:
+            break
+        nr_drawn += 1
+    return nr_drawn
 
 
 @compiled

@@ -19,7 +19,7 @@ from movable.driver.locks import (
     may_sleep,
     note_order,
 )
-from movable.driver.page import COUNT, LIFE, Page
+from movable.driver.page import COUNT, LIFE, LOCK, Page
 from movable.driver.protocol import EBUSY, EINVAL, Driver
 from movable.driver.shared import QUEUED, Atomic, Cell, Flags, Packed, PerCpu, Table, Work
 from movable.driver.steps import ALONE, INTERLEAVED, WRITE, Act, Done, State, Step, operation
@@ -47,6 +47,7 @@ class Env(State):
         self.registered: dict[object, Driver] = {}
         """The drivers by page type, where the era keeps such a table."""
         self.works: list[Work] = []
+        self.batched_migration = era.batched_migration
         self.nr_cpus = 4
         self.max_passes = 10
         self.max_async_passes = 3
@@ -158,8 +159,8 @@ class Env(State):
         """Return a page with one reference that nobody else knows, None if there is none."""
         page = self.new_page(gfp)
         if page is not None:
-            page.env.heap[page.at + COUNT] = 1
-            page.env.heap[page.at + LIFE] = "live"
+            page.heap[page.at + COUNT] = 1
+            page.heap[page.at + LIFE] = "live"
         return page
 
     def new_page(self, gfp: str) -> Page | None:
@@ -210,8 +211,10 @@ class Env(State):
         task = self.task
         held = [str(lock) for lock in task.held]
         for lock in task.held:
-            location = lock.at + 2 if isinstance(lock, Page) else lock.at
-            self.heap[location] = None
+            if isinstance(lock, Page):
+                lock.heap[lock.at + LOCK] = None
+            else:
+                self.heap[lock.at] = None
         task.reset()
         self.violation = None
         return held

@@ -5,6 +5,8 @@ it again is a fault, here as there.  A step of a list accesses the list as a who
 own link.
 """
 
+from collections.abc import Callable
+from functools import partial
 from typing import Any, Final, Generic, NamedTuple, Protocol, TypeVar
 
 from movable.driver.locks import Primitive
@@ -13,6 +15,10 @@ from movable.driver.steps import READ, VOID, WRITE, Accesses, Act, State, operat
 
 class Entry(Protocol):
     """What a list links: a page, or an object of the driver's with a `link`."""
+
+    @property
+    def heap(self) -> list[Any]:
+        """Where its link is."""
 
     @property
     def link(self) -> int:
@@ -34,6 +40,9 @@ class Link(NamedTuple):
     after: Any
 
 
+link_of: Final[Callable[[tuple[Any, Any, Any]], Link]] = partial(tuple.__new__, Link)
+"""Make a `Link` of (on, before, after), at half the price."""
+
 POISON: Final = "poison"
 E = TypeVar("E", bound=Entry)
 
@@ -41,10 +50,11 @@ E = TypeVar("E", bound=Entry)
 class Node:
     """An object of the driver's that can be on a list, like a ``struct zspage``."""
 
-    __slots__ = ("guards", "link", "name")
+    __slots__ = ("guards", "heap", "link", "name")
 
     def __init__(self, state: State, name: str) -> None:
         self.name = name
+        self.heap = state.heap
         self.link = state.new(None, f"{name}.list")
         self.guards: Accesses = ()
 
@@ -72,10 +82,11 @@ def _whole(linked: "PageList[E]") -> Accesses:
 class PageList(Primitive, Generic[E]):
     """``struct list_head``, the anchor of a circular list; the location holds its (last, first)."""
 
-    __slots__ = ("guards", "link")
+    __slots__ = ("guards", "heap", "link")
 
     def __init__(self, state: State, name: str) -> None:
         super().__init__(state, name)
+        self.heap = state.heap
         self.link = self.at
         self.guards: Accesses = ()
         state.heap[self.at] = Link(self, self, self)
@@ -102,7 +113,7 @@ class PageList(Primitive, Generic[E]):
             raise self._fault("S6", f"removes {entry} from {self}, but it is on {link.on}", entry)
         self._set(link.before, after=link.after)
         self._set(link.after, before=link.before)
-        self.state.heap[entry.link] = POISON
+        entry.heap[entry.link] = POISON
 
     @operation(_looks_at)
     def next(self, entry: E) -> E | None:
@@ -132,34 +143,34 @@ class PageList(Primitive, Generic[E]):
         found, entry = [], self.current.after
         while entry is not self:
             found.append(entry)
-            entry = self.state.heap[entry.link].after
+            entry = entry.heap[entry.link].after
         return found
 
     def is_linked(self, entry: Entry) -> bool:
         """Return whether `entry` is on this list, unrecorded: for invariants and reports."""
-        link = self.state.heap[entry.link]
+        link = entry.heap[entry.link]
         return isinstance(link, Link) and link.on is self
 
     def _insert(self, entry: E, before: Any, after: Any) -> None:  # noqa: ANN401
         entry.check_list_access("list_add to", self)
-        link = self.state.heap[entry.link]
+        link = entry.heap[entry.link]
         if isinstance(link, Link):
             raise self._fault("S6", f"adds {entry} to {self}, but it is on {link.on}", entry)
-        self.state.heap[entry.link] = Link(self, before, after)
+        entry.heap[entry.link] = Link(self, before, after)
         self._set(before, after=entry)
         self._set(after, before=entry)
 
     def _link_of(self, entry: E, act: str) -> Link:
-        link = self.state.heap[entry.link]
+        link = entry.heap[entry.link]
         if not isinstance(link, Link):
             was = "was removed from it before" if link is POISON else "was never on a list"
             raise self._fault("E2", f"{act} {entry} on {self}, but it {was}", entry)
         return link
 
     def _set(self, entry: Any, **changed: Any) -> None:  # noqa: ANN401
-        heap = self.state.heap
-        on, before, after = heap[entry.link]
-        heap[entry.link] = Link(on, changed.get("before", before), changed.get("after", after))
+        on, before, after = entry.heap[entry.link]
+        before, after = changed.get("before", before), changed.get("after", after)
+        entry.heap[entry.link] = Link(on, before, after)
 
     def _fault(self, rule: str, text: str, entry: E) -> Exception:
         return self.state.fail(rule, f"{self.state.task} {text}", str(entry))

@@ -11,14 +11,20 @@ each driver.
 With compaction configured out every check answers false and every act does nothing.
 """
 
-from collections.abc import Awaitable, Callable
-from typing import Any, NamedTuple
+from collections.abc import Awaitable, Callable, Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 from movable.driver.page import Callback, Page
 from movable.driver.protocol import EAGAIN, ENOMEM, IsolateMode, MigrateMode
+from movable.driver.steps import NOTHING, Act
+
+if TYPE_CHECKING:
+    from movable.driver.env import Env
 
 NewPage = Callable[[], Awaitable[Page | None]]
 PutPage = Callable[[Page], Awaitable[None]]
+Move = Callable[..., Awaitable[int]]
+"""Migrates one entry of a list as `unmap_and_move` does, with the same arguments."""
 
 
 async def page_movable(page: Page) -> bool:
@@ -33,18 +39,17 @@ async def page_movable(page: Page) -> bool:
     return await page.owner() is not None
 
 
-async def set_page_movable(page: Page, owner: Any) -> None:  # noqa: ANN401
+def set_page_movable(page: Page, owner: Any) -> Act[None]:  # noqa: ANN401
     """Mark `page`, which the caller has locked, as movable through `owner`.
 
     Breaks rule M1 without the lock, or if the page is marked already.
 
     Source: __SetPageMobile() (asserts a mapcount of -1), 2015 series; __SetPageMovable(), 4.8.
     """
-    if page.env.compaction:
-        await page.set_mark(owner)
+    return page.set_mark(owner) if page.env.compaction else NOTHING
 
 
-async def clear_page_movable(page: Page) -> None:
+def clear_page_movable(page: Page) -> Act[None]:
     """Release `page`, which the caller has locked, from its callbacks.
 
     In 4.8 and later the page can still be told from others until it is free; since 6.17 it stays
@@ -52,8 +57,7 @@ async def clear_page_movable(page: Page) -> None:
 
     Source: __ClearPageMobile(), 2015 series; __ClearPageMovable(), mm/compaction.c, 4.8 to 6.16.
     """
-    if page.env.compaction:
-        await page.clear_mark()
+    return page.clear_mark() if page.env.compaction else NOTHING
 
 
 async def isolate_movable_page(page: Page, mode: IsolateMode) -> bool:
@@ -123,34 +127,55 @@ class Migration(NamedTuple):
 
     nr_succeeded: int
     nr_failed: int
-    left: list[Page]
+    left: list[Any]
     """Still isolated; the caller puts them back."""
     error: int
     """-ENOMEM if there was no destination, else 0."""
 
 
+class Migratable(Protocol):
+    """What stands on a list of isolated pages: a `Page`, or what a caller moves in its own way."""
+
+    @property
+    def env(self) -> "Env":
+        """The environment of the pages."""
+
+
 async def migrate_pages(
-    pages: list[Page], new_page: NewPage, put_new_page: PutPage, mode: MigrateMode
+    pages: Sequence[Migratable],
+    new_page: NewPage,
+    put_new_page: PutPage,
+    mode: MigrateMode,
+    *,
+    move: Move | None = None,
 ) -> Migration:
     """Migrate isolated `pages`, asking again where the answer was -EAGAIN.
 
     ASYNC makes up to 10 passes over the list and never waits.  The sync modes wait for page locks
     from the fourth pass on.  Kernels with batches make the first three passes in mode ASYNC, and
-    the others page by page.
+    the others page by page, for every page that is left, whatever the answer was.
+
+    Args:
+        pages: what is isolated, in the order in which it is migrated.
+        new_page: returns a destination, None if there is none.
+        put_new_page: takes back a destination that was not used.
+        mode: how long it may wait.
+        move: what migrates one entry, if not `unmap_and_move`: for a list of mixed entries.
 
     Source: migrate_pages(), mm/migrate.c, 4.2 to 6.18.
     """
     if not pages:
         return Migration(0, 0, [], 0)
-    batch = _Batch(new_page, put_new_page, list(pages))
+    calls = _Calls(new_page, put_new_page, move or unmap_and_move)
+    batch = _Batch(calls, list(pages))
     env = pages[0].env
-    if mode is MigrateMode.ASYNC or not env.era.batched_migration:
+    if mode is MigrateMode.ASYNC or not env.batched_migration:
         await batch.passes(0, env.max_passes, mode)
     else:
         await batch.passes(0, env.max_async_passes, MigrateMode.ASYNC)
-        together, batch.left = batch.left, []
+        together, batch.refused, batch.left = batch.refused + batch.left, [], []
         for page in together:
-            alone = _Batch(new_page, put_new_page, [page], batch.error)
+            alone = _Batch(calls, [page], batch.error)
             await alone.passes(env.max_async_passes, env.max_passes, mode)
             batch.refused += alone.refused + alone.left
             batch.error = alone.error
@@ -158,31 +183,34 @@ async def migrate_pages(
     return Migration(len(pages) - len(left), len(left), left, batch.error)
 
 
+class _Calls(NamedTuple):
+    """What a migration calls."""
+
+    new_page: NewPage
+    put_new_page: PutPage
+    move: Move
+
+
 class _Batch:
     """Pages that are migrated together."""
 
-    def __init__(
-        self, new_page: NewPage, put_new_page: PutPage, left: list[Page], error: int = 0
-    ) -> None:
-        self.new_page, self.put_new_page, self.left, self.error = (
-            new_page,
-            put_new_page,
-            left,
-            error,
-        )
-        self.refused: list[Page] = []
+    def __init__(self, calls: _Calls, left: list[Any], error: int = 0) -> None:
+        self.calls, self.left, self.error = calls, left, error
+        self.refused: list[Any] = []
 
     async def passes(self, start: int, end: int, mode: MigrateMode) -> None:
         """Make passes `start` to `end` over what is left."""
         for number in range(start, end):
-            if self.left and not self.error:
-                patient = number >= self.left[0].env.max_async_passes
-                await self._one_pass(mode, wait=patient and mode is not MigrateMode.ASYNC)
+            if not self.left or self.error:
+                return
+            patient = number >= self.left[0].env.max_async_passes
+            await self._one_pass(mode, wait=patient and mode is not MigrateMode.ASYNC)
 
     async def _one_pass(self, mode: MigrateMode, *, wait: bool) -> None:
-        again: list[Page] = []
+        again: list[Any] = []
+        new_page, put_new_page, move = self.calls
         for position, page in enumerate(self.left):
-            result = await unmap_and_move(page, self.new_page, self.put_new_page, mode, wait=wait)
+            result = await move(page, new_page, put_new_page, mode, wait=wait)
             if result == -ENOMEM:
                 self.left, self.error = again + self.left[position:], result
                 return

@@ -43,7 +43,7 @@ MOVED: Final = 9
 ONE: Final = 10
 _FIELDS: Final = ("refcount", "life", "lock", "mark", "ops", "isolated", "private", "lru", "data",
                   "moved", "one reference")  # fmt: skip
-_FRESH: Final = (0, "fresh", None, UNMARKED, None, False, None, None, bytes(PAGE_SIZE), False, None)
+FRESH: Final = (0, "fresh", None, UNMARKED, None, False, None, None, bytes(PAGE_SIZE), False, None)
 
 FOREIGN: Final = "what a slab page has in place of callbacks"
 
@@ -51,15 +51,15 @@ Callback = Literal["isolate_page", "migrate_page", "putback_page"]
 
 
 def _heap(page: "Page", field: int) -> Any:  # noqa: ANN401
-    return page.env.heap[page.at + field]
+    return page.heap[page.at + field]
 
 
 def _is_unlocked(page: "Page") -> bool:
-    return page.env.heap[page.at + LOCK] is None
+    return page.heap[page.at + LOCK] is None
 
 
 def _is_locked(page: "Page") -> bool:
-    return page.env.heap[page.at + LOCK] is not None
+    return page.heap[page.at + LOCK] is not None
 
 
 # Whether a page has just one reference is a location of its own, written by the steps that change
@@ -68,17 +68,17 @@ def _is_locked(page: "Page") -> bool:
 
 def _reference(page: "Page") -> Accesses:
     at = page.at
-    if page.env.heap[at] == 1:
+    if page.heap[at] == 1:
         return ((at, ADD), (at + ONE, WRITE))
     return ((at, ADD),)
 
 
 def _reference_unless_zero(page: "Page") -> Accesses:
-    return _reference(page) if page.env.heap[page.at] else ((page.at, READ),)
+    return _reference(page) if page.heap[page.at] else ((page.at, READ),)
 
 
 def _put(page: "Page") -> Accesses:
-    nr_references = page.env.heap[page.at]
+    nr_references = page.heap[page.at]
     if nr_references > 2:
         return ((page.at, WRITE),)
     if nr_references == 2:
@@ -106,14 +106,27 @@ def _marked(page: "Page") -> Accesses:
 class Page:
     """One base page."""
 
-    __slots__ = ("at", "data", "env", "guards", "is_slab", "link", "name", "pfn", "state", "steps")
+    __slots__ = (
+        "at",
+        "data",
+        "env",
+        "guards",
+        "heap",
+        "is_slab",
+        "link",
+        "name",
+        "pfn",
+        "state",
+        "steps",
+    )
     is_spinning = False
 
     def __init__(self, env: "Env", pfn: int, data: memoryview | None = None) -> None:
         self.env, self.pfn, self.name = env, pfn, f"p{pfn}"
         self.state = env
+        self.heap = env.heap
         self.at = len(env.heap)
-        env.heap.extend(_FRESH)
+        env.heap.extend(FRESH)
         env.labels.extend(f"{self.name}.{field}" for field in _FIELDS)
         self.data = data
         """The 4096 bytes, writable, where the machine has contents; None under the checker."""
@@ -134,16 +147,16 @@ class Page:
         """Take a reference; the caller has one, or a lock that keeps one alive: ``get_page()``."""
         if _heap(self, COUNT) <= 0:
             raise self._fail("R2", f"takes a reference to {self}, which is free")
-        self.env.heap[self.at + COUNT] += 1
+        self.heap[self.at + COUNT] += 1
         self._note("references", 1)
 
     @operation(at((COUNT, ADD)), varies=_reference_unless_zero)
     def get_unless_zero(self) -> bool:
         """Take a reference unless the page is free: ``get_page_unless_zero()``."""
         env = self.env
-        if env.heap[self.at] == 0:
+        if self.heap[self.at] == 0:
             return False
-        env.heap[self.at] += 1
+        self.heap[self.at] += 1
         if env.task.arguments:
             self._note("references", 1)
         return True
@@ -152,11 +165,11 @@ class Page:
     def put(self) -> None:
         """Drop a reference; the last one frees the page: ``put_page()``."""
         env = self.env
-        nr_references = env.heap[self.at]
+        nr_references = self.heap[self.at]
         if nr_references <= 0:
             rule = "R4" if _heap(self, LIFE) == "freed" else "R1"
             raise self._fail(rule, f"drops a reference to {self}, which has none")
-        env.heap[self.at] = nr_references - 1
+        self.heap[self.at] = nr_references - 1
         if env.task.arguments:
             self._note("references", -1)
         if nr_references == 1:
@@ -173,16 +186,16 @@ class Page:
         return bool(_heap(self, COUNT) == 1)
 
     def _free(self) -> None:
-        if _heap(self, LOCK) is not None:
-            raise self._fail("L4", f"frees {self} while {_heap(self, LOCK)} has it locked")
-        if self.is_owned and not self.env.era.mark_is_sticky:
+        heap, at = self.heap, self.at
+        if heap[at + LOCK] is not None:
+            raise self._fail("L4", f"frees {self} while {heap[at + LOCK]} has it locked")
+        if heap[at + OPS] and not self.env.era.mark_is_sticky:
             raise self._fail("M6", f"frees {self}, which is still marked movable")
-        if _heap(self, ISOLATED):
+        if heap[at + ISOLATED]:
             raise self._fail("S5", f"frees {self}, which is isolated")
-        if isinstance(_heap(self, LRU), tuple):
-            raise self._fail("E2", f"frees {self}, which is on the list {_heap(self, LRU).on}")
-        heap, base = self.env.heap, self.at
-        heap[base + LIFE], heap[base + MARK], heap[base + OPS] = "freed", UNMARKED, None
+        if isinstance(heap[at + LRU], tuple):
+            raise self._fail("E2", f"frees {self}, which is on the list {heap[at + LRU].on}")
+        heap[at + LIFE], heap[at + MARK], heap[at + OPS] = "freed", UNMARKED, None
         self.env.page_freed(self)
 
     # -- the page lock ------------------------------------------------------------------------
@@ -212,7 +225,7 @@ class Page:
         env = self.env
         if env.task.arguments:
             self._before_lock()
-        if env.heap[self.at + LOCK] is not env.task and env.mode != VOID:
+        if self.heap[self.at + LOCK] is not env.task and env.mode != VOID:
             raise self._fail("L1", f"unlocks {self}, locked by {_heap(self, LOCK) or 'nobody'}")
         return self._unlock()
 
@@ -226,21 +239,21 @@ class Page:
 
     @operation(_TRYLOCK, varies=unless(_is_locked, _TRYLOCK, at((LOCK, READ), (LIFE, READ))))
     def _trylock(self) -> bool:
-        if self.env.heap[self.at + LOCK] is not None:
+        if self.heap[self.at + LOCK] is not None:
             return False
         self._take("tries to lock")
         return True
 
     def _take(self, what: str) -> None:
         env = self.env
-        if env.heap[self.at + LIFE] == "freed":
+        if self.heap[self.at + LIFE] == "freed":
             raise self._fail("R6", f"{what} {self}, which is free")
-        env.heap[self.at + LOCK] = env.task
+        self.heap[self.at + LOCK] = env.task
         env.task.held.append(self)
 
     @operation(at((LOCK, RELEASE)))
     def _unlock(self) -> None:
-        self.env.heap[self.at + LOCK] = None
+        self.heap[self.at + LOCK] = None
         self.env.task.held.remove(self)
 
     @operation(at((LOCK, READ)), ready=_is_unlocked)
@@ -284,8 +297,8 @@ class Page:
         mark, known = self.env.era.mark_value(kind), self.env.registered
         if self.env.era.known_types_only and known.get(mark) is not owner:
             raise self._fail("M5", f"marks {self} with a type that {owner} did not register")
-        self.env.heap[self.at + MARK] = mark
-        self.env.heap[self.at + OPS] = (owner,)
+        self.heap[self.at + MARK] = mark
+        self.heap[self.at + OPS] = (owner,)
         self._note("marks", 1)
 
     @operation(at((MARK, WRITE), (LIFE, READ)))
@@ -295,8 +308,8 @@ class Page:
             raise self._fail("M1", f"clears the movable mark of {self}, which has none")
         era = self.env.era
         if not era.mark_is_sticky:
-            self.env.heap[self.at + MARK] = UNMARKED
-        self.env.heap[self.at + OPS] = None if era.mark == "mapcount" else ()
+            self.heap[self.at + MARK] = UNMARKED
+        self.heap[self.at + OPS] = None if era.mark == "mapcount" else ()
         self._note("marks", -1)
 
     def set_mark(self, owner: Any) -> Act[None]:  # noqa: ANN401
@@ -312,12 +325,12 @@ class Page:
     def look_marked_by_accident(self) -> None:
         """Make it a slab page whose list pointer, where the mark would be, looks like one."""
         self.is_slab = True
-        self.env.heap[self.at + OPS] = (FOREIGN,)
+        self.heap[self.at + OPS] = (FOREIGN,)
 
     @property
     def is_owned(self) -> bool:
         """Whether a driver has marked it and not released it, unrecorded."""
-        return bool(_heap(self, OPS))
+        return bool(self.heap[self.at + OPS])
 
     @property
     def current_owner(self) -> Any:  # noqa: ANN401
@@ -350,7 +363,7 @@ class Page:
         if isinstance(_heap(self, LRU), tuple):
             where = _heap(self, LRU).on
             raise self._fail("S6", f"has isolated {self}, but it is still on the list {where}")
-        self.env.heap[self.at + ISOLATED] = True
+        self.heap[self.at + ISOLATED] = True
         self.env.note("isolated", self)
 
     @operation(at((ISOLATED, WRITE)))
@@ -360,23 +373,23 @@ class Page:
             raise self._fail("S3", f"ends an isolation of {self} that is over ({how})")
         if self.env.task.arguments:
             raise self._fail("S2", f"clears the isolated mark of {self} inside a callback")
-        self.env.heap[self.at + ISOLATED] = False
+        self.heap[self.at + ISOLATED] = False
         self.env.note(how, self)
 
     @operation(at((ISOLATED, WRITE), (MOVED, WRITE)))
     def set_migrated(self) -> None:
         """End the isolation of a source page: from here on its contents are elsewhere."""
-        self.env.heap[self.at + ISOLATED] = False
-        self.env.heap[self.at + MOVED] = True
+        self.heap[self.at + ISOLATED] = False
+        self.heap[self.at + MOVED] = True
         self.env.note("migrated", self)
 
     def check_list_access(self, act: str, linked: object) -> None:
         """Assert that the calling thread may use ``page->lru``: it is compaction's if isolated."""
         env = self.env
-        if env.heap[self.at + LIFE] == "freed":
+        if self.heap[self.at + LIFE] == "freed":
             raise self._fail("R6", f"does {act} {linked} of {self}, which is free")
         arguments = env.task.arguments
-        if env.heap[self.at + ISOLATED] is True and self not in arguments:
+        if self.heap[self.at + ISOLATED] is True and self not in arguments:
             raise self._fail("S7", f"does {act} {linked} with {self}, which is isolated")
         if arguments:
             self._note("lists", 1)
@@ -394,7 +407,7 @@ class Page:
     def private(self, value: Any) -> None:  # noqa: ANN401
         if self.env.plain is not None:
             self.env.plain.append((self.at + PRIVATE, True))
-        self.env.heap[self.at + PRIVATE] = value
+        self.heap[self.at + PRIVATE] = value
 
     @operation(at((DATA, READ), (LIFE, READ), (MOVED, READ)))
     def read(self, offset: int, length: int) -> bytes:
@@ -409,7 +422,7 @@ class Page:
             self.data[offset : offset + len(data)] = data
         else:
             changed = bytes(was[:offset]) + data + bytes(was[offset + len(data) :])
-            self.env.heap[self.at + DATA] = changed
+            self.heap[self.at + DATA] = changed
 
     async def copy_from(self, src: "Page") -> None:
         """Copy all bytes of `src`: ``copy_highpage()``, a read and a write."""
@@ -427,7 +440,7 @@ class Page:
     @operation(at((DATA, WRITE), (LIFE, READ)))
     def _store(self, data: bytes) -> None:
         self._must_live("copies to")
-        self.env.heap[self.at + DATA] = data
+        self.heap[self.at + DATA] = data
         self._note("copies", 1)
 
     def _contents(self, what: str) -> memoryview | bytes:
@@ -463,7 +476,7 @@ class Page:
     @operation(at((ISOLATED, WRITE)))
     def lend_link(self) -> None:
         """Leave ``page->lru`` to the driver again, for its putback."""
-        self.env.heap[self.at + ISOLATED] = "returned"
+        self.heap[self.at + ISOLATED] = "returned"
 
     def _must_live(self, what: str) -> None:
         if _heap(self, LIFE) == "freed":

@@ -1,7 +1,8 @@
 """What a driver is: its callbacks, its own paths, its invariants."""
 
-from collections.abc import Callable, Coroutine
+from collections.abc import Awaitable, Callable, Coroutine
 from enum import Enum, IntFlag
+from types import CoroutineType
 from typing import TYPE_CHECKING, Any, Final, Protocol, TypeVar
 
 from movable.driver.steps import Step
@@ -103,15 +104,22 @@ class Driver:
         """Do nothing."""
 
 
-def run(callback: Coro[T]) -> T:
+def run(callback: Awaitable[T]) -> T:
     """Execute `callback` with nothing in between, and return what it returns."""
     result: Any = None
+    send = callback.send if isinstance(callback, CoroutineType) else _sender(callback)
     try:
         while True:
-            result = callback.send(result).act()
+            result = send(result).act()
     except StopIteration as done:
         value: T = done.value
         return value
+
+
+def _sender(callback: Awaitable[Any]) -> Callable[[Any], Any]:
+    """Return what sends results to an awaitable that is no coroutine."""
+    steps: Any = callback.__await__() if hasattr(callback, "__await__") else callback
+    return steps.send if hasattr(steps, "send") else lambda _: next(steps)
 
 
 PATHS: Final = ("alloc", "free", "access", "read", "dequeue", "teardown", "shrink")

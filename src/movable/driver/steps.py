@@ -16,7 +16,7 @@ failed trylock for one, counts as the weaker access.
 from collections.abc import Awaitable, Callable, Generator
 from functools import partial
 from types import coroutine
-from typing import Any, Concatenate, Final, Generic, ParamSpec, Protocol, TypeVar
+from typing import Any, Concatenate, Final, Generic, ParamSpec, Protocol, TypeVar, cast
 
 from movable.driver.contract import ContractViolation
 
@@ -92,12 +92,12 @@ def _ended() -> Generator[Any, Any, None]:
     return generator
 
 
-_NOTHING: Final = _ended()
+NOTHING: Final = cast("Awaitable[None]", _ended())
 
 
 def done(value: T) -> "Act[T]":
     """Return what gives `value` when awaited."""
-    return _NOTHING if value is None else Done(value)  # type: ignore[return-value]
+    return NOTHING if value is None else Done(value)  # type: ignore[return-value]
 
 
 Act = Awaitable[T]
@@ -242,7 +242,7 @@ def operation(
 
         def at_once(owner: Any, args: tuple[Any, ...]) -> Act[T]:  # noqa: ANN401
             if owner.state.mode == VOID:
-                return _NOTHING  # type: ignore[return-value]
+                return NOTHING  # type: ignore[return-value]
             if ready is not None and not ready(owner, *args):
                 _settle(owner, verb, partial(ready, owner, *args))
             return done(body(owner, *args))
@@ -252,7 +252,7 @@ def operation(
             if mode:
                 if mode == ALONE and (ready is None or ready(owner, *args)):
                     value = body(owner, *args)
-                    return _NOTHING if value is None else Done(value)  # type: ignore[return-value]
+                    return NOTHING if value is None else Done(value)  # type: ignore[return-value]
                 return at_once(owner, args)
             step: Act[T] | None = owner.steps.get((verb, args))
             return make(owner, args) if step is None else step
@@ -262,7 +262,7 @@ def operation(
             if mode:
                 if mode == ALONE and (ready is None or ready(owner)):
                     value = body(owner)
-                    return _NOTHING if value is None else Done(value)  # type: ignore[return-value]
+                    return NOTHING if value is None else Done(value)  # type: ignore[return-value]
                 return at_once(owner, ())
             step: Act[T] | None = owner.steps.get(verb)
             return make(owner, ()) if step is None else step

@@ -5,20 +5,17 @@ its to free.  Whatever it was, the machine goes on: locks are released, the page
 allocated and out of compaction's reach, and a `Fault` says which driver, page, callback and rule.
 """
 
-from collections import deque
 from collections.abc import Coroutine
 from typing import Any, Final, TypeVar
 
+from movable.driver.alone_ops import isolate_movable_page, unmap_and_move
 from movable.driver.contract import ContractViolation
-from movable.driver.movable_ops import (
-    isolate_movable_page,
-    migrate_pages,
-    putback_movable_page,
-)
-from movable.driver.page import COUNT, LIFE, Page
-from movable.driver.protocol import IsolateMode, MigrateMode, run
+from movable.driver.movable_ops import NewPage, PutPage, migrate_pages, putback_movable_page
+from movable.driver.page import Page
+from movable.driver.protocol import EAGAIN, ENOMEM, IsolateMode, MigrateMode, run
 from movable.mm.constants import MIGRATE_ASYNC, MIGRATE_SYNC, MIGRATE_SYNC_LIGHT
-from movable.model.compact import Moved
+from movable.mm.state import NO_PAGE
+from movable.model.compact import Batch
 from movable.model.driver_pages import Loaded, MachineEnv, MachinePage
 from movable.model.events import Fault
 
@@ -46,86 +43,62 @@ class DriverCallbacks:
 
     # -- isolation ----------------------------------------------------------------------------
 
-    def isolate(self, pfn: int, mode: int) -> bool:
-        """Ask the driver of `pfn` to set it aside; return whether it did."""
-        env = self.env
-        page = env.pages.get(pfn)
-        if page is None or pfn in env.quarantined:
-            return False
-        loaded, before = page.loaded, page.nr_references
-        env.entered = None
-        try:
-            agreed = self._run(isolate_movable_page(page, ISOLATE_MODES[mode]))
-        except Exception as error:
-            self._report(error, page, loaded, "isolate_page")
-            env.quarantine(page, loaded, nr_references=before)
-            return False
-        if agreed:
-            self._isolated[pfn] = loaded, before
-            if loaded is not None:
-                loaded.counts.isolated += 1
-        elif loaded is not None and env.entered is not None:
-            loaded.counts.refused += 1
-        return agreed
+    def isolate(self, pfns: list[int], mode: int) -> int:
+        """Ask for `pfns` in turn, until a driver refuses; return how many were isolated."""
+        return run(self._isolate_all(pfns, ISOLATE_MODES[mode]))
+
+    async def _isolate_all(self, pfns: list[int], mode: IsolateMode) -> int:
+        env, pages, isolated = self.env, self.env.pages, self._isolated
+        for nr_isolated, pfn in enumerate(pfns):
+            page = pages.get(pfn)
+            if page is None or (env.quarantined and pfn in env.quarantined):
+                return nr_isolated
+            loaded, before = page.loaded, page.nr_refs
+            env.entered = None
+            try:
+                agreed = await isolate_movable_page(page, mode)
+                if env.violation is not None:  # The driver caught what it raised.
+                    raise env.violation
+            except Exception as error:
+                self._report(error, page, loaded, "isolate_page")
+                env.quarantine(page, loaded, nr_references=before)
+                return nr_isolated
+            if agreed:
+                isolated[pfn] = loaded, before
+                if loaded is not None:
+                    loaded.counts.isolated += 1
+            else:
+                if loaded is not None and env.entered is not None:
+                    loaded.counts.refused += 1
+                return nr_isolated
+        return len(pfns)
 
     # -- migration ----------------------------------------------------------------------------
 
-    def migrate(self, srcs: list[int], dsts: list[int], mode: int) -> Moved:
-        """Have drivers move isolated `srcs` to `dsts`, in this order."""
-        batch = _Batch(self.env, srcs, dsts)
-        while batch.pages:
-            self.env.entered = None
-            try:
-                done = self._run(
-                    migrate_pages(
-                        list(batch.pages), batch.new_page, batch.put_new_page, MigrateMode(mode)
-                    )
-                )
-            except Exception as error:
-                self._repair(batch, error)
-            else:
-                batch.left = [page.pfn for page in done.left]
-                batch.pages = []
-        self.env.drawn = None
-        for dst, src in batch.kept:
-            loaded = self._isolated[src][0]
-            text = "kept the destination of a migration that failed"
-            self._blame(dst, loaded, "migrate_page", "R3", text)
-            self.env.quarantine(dst, loaded, nr_references=dst.nr_references)
-        return self._count(batch, srcs, mode)
+    def migrate(self, batch: Batch, mode: int) -> list[int]:
+        """Migrate `batch`, and return the driver pages that are still isolated."""
+        moving = _Moving(self, batch)
+        entries = moving.entries()
+        self.env.on_freed = moving.note_freed
+        done = run(
+            migrate_pages(
+                entries, moving.new_page, moving.put_new_page, MigrateMode(mode), move=moving.move
+            )
+        )
+        self.env.dst = None
+        batch.run.cc["nr_migrated"] += moving.nr_moved
+        left = [page.pfn for page in done.left if isinstance(page, MachinePage)]
+        is_alone = mode != MIGRATE_ASYNC and self.env.batched_migration
+        for pfn in [pfn for pfn in left if pfn in moving.asked]:
+            if moving.asked[pfn] or not is_alone or batch.error:
+                batch.run.cc["nr_failed"] += 1
+            self._note_failure(pfn, mode)
+        return left
 
-    def _count(self, batch: "_Batch", srcs: list[int], mode: int) -> Moved:
-        left = dict.fromkeys(batch.left)
-        nr_moved = 0
-        for pfn in srcs:
-            loaded = self._isolated[pfn][0]
-            if pfn in left:
-                if loaded is not None:
-                    loaded.counts.failed += 1
-                self._lose_patience(pfn, loaded, mode)
-                continue
-            self._nr_failures.pop(pfn, None)
-            del self._isolated[pfn]
-            if pfn in batch.broken:
-                continue
-            nr_moved += 1
-            self._check_contents(pfn)
-            if loaded is not None:
-                was_released = self.env.released.pop(pfn, self) is None
-                loaded.counts.released += was_released
-                loaded.counts.migrated += not was_released
-        self.env.moving.clear()
-        return Moved(nr_moved, batch.left, list(batch.waiting))
-
-    def _check_contents(self, src: int) -> None:
-        """Compare what is at the destination with what was at the source."""
-        dst, was = self.env.moving.get(src, (src, b""))
-        if dst != src:
-            now = self.env.pages[dst].data
-            self.nr_contents_checked += 1
-            self.nr_contents_bad += now is None or bytes(now) != was
-
-    def _lose_patience(self, pfn: int, loaded: Loaded | None, mode: int) -> None:
+    def _note_failure(self, pfn: int, mode: int) -> None:
+        loaded = self._isolated[pfn][0]
+        if loaded is not None:
+            loaded.counts.failed += 1
         if mode != MIGRATE_SYNC:
             return
         nr_failures = self._nr_failures[pfn] = self._nr_failures.get(pfn, 0) + 1
@@ -133,31 +106,45 @@ class DriverCallbacks:
             text = f"failed in each of {NR_PATIENCE} synchronous compactions"
             self._blame(self.env.pages[pfn], loaded, "migrate_page", "E4", text)
 
-    def _repair(self, batch: "_Batch", error: Exception) -> None:
-        """Decide who has what after a migration went wrong, and go on with the other pages."""
+    def note_moved(self, src: MachinePage, dst: MachinePage | None) -> None:
+        """Note that `src` is done with: moved to `dst`, or let go by its driver."""
+        pfn, env = src.pfn, self.env
+        loaded, _ = self._isolated.pop(pfn)
+        if self._nr_failures:
+            self._nr_failures.pop(pfn, None)
+        if env.is_content_noted:
+            self.nr_contents_checked += 1
+            if dst is None or dst.data is None or env.contents_before.obj != dst.data:
+                self.nr_contents_bad += 1
+        if loaded is None:
+            return
+        if env.released and env.released.pop(pfn, self) is None:
+            loaded.counts.released += 1
+        else:
+            loaded.counts.migrated += 1
+
+    def note_kept(self, src: MachinePage, dst: MachinePage) -> None:
+        """Note that the driver of `src` kept the destination of a migration that failed."""
+        loaded = self._isolated[src.pfn][0]
+        text = "kept the destination of a migration that failed"
+        self._blame(dst, loaded, "migrate_page", "R3", text)
+        self.env.quarantine(dst, loaded, nr_references=dst.nr_references)
+
+    def note_broken(self, src: MachinePage, dst: MachinePage | None, error: Exception) -> bool:
+        """Decide who has what after a migration went wrong; return whether `dst` is unused."""
         env = self.env
-        src = self._culprit(batch, error)
-        loaded, before = self._isolated[src.pfn]
+        loaded, before = self._isolated.pop(src.pfn)
         self._report(error, src, loaded, "migrate_page")
-        dst = batch.current
         env.abandon()
+        is_unused = False
         if dst is not None and dst.is_live:
             if dst.is_owned or dst.is_listed:  # The driver has it, and knows no better.
                 env.quarantine(dst, loaded, nr_references=max(dst.nr_references - 1, 1))
             else:
                 dst.force(nr_references=0)
-                batch.waiting.appendleft(dst.pfn)
+                is_unused = True
         env.quarantine(src, loaded, nr_references=max(before, 1))
-        batch.broken[src.pfn] = None
-        batch.pages = [page for page in batch.pages if page.is_isolated and page is not src]
-
-    def _culprit(self, batch: "_Batch", error: Exception) -> MachinePage:
-        """Return the source that `error` is about."""
-        named = getattr(self.env.violation or error, "page", "")
-        for page in batch.pages:
-            if page.name == named:
-                return page
-        return self.env.entered[0] if self.env.entered is not None else batch.pages[0]
+        return is_unused
 
     # -- putback ------------------------------------------------------------------------------
 
@@ -241,33 +228,86 @@ def _described(error: Exception) -> str:
     return f"raised {type(error).__name__}: {error}"
 
 
-class _Batch:
-    """Driver pages that are migrated together, and the destinations drawn for them."""
+class _Folios:
+    """A run of folios without callbacks, on a list with driver pages."""
 
-    def __init__(self, env: MachineEnv, srcs: list[int], dsts: list[int]) -> None:
-        self.env = env
-        self.pages = [env.pages[pfn] for pfn in srcs]
-        self.waiting = deque(dsts)
-        self.left: list[int] = []
-        self.broken: dict[int, None] = {}
-        self.kept: list[tuple[MachinePage, int]] = []
-        """Destinations that were not let go after a failure, and of which source."""
-        self.current: MachinePage | None = None
-        env.drawn = dict.fromkeys(dsts)
-        env.on_freed = self.waiting.appendleft
+    __slots__ = ("env", "span")
+
+    def __init__(self, env: MachineEnv, span: range) -> None:
+        self.env, self.span = env, span
+
+
+class _Moving:
+    """One batch under way: moves driver pages by the protocol, and the others as `Batch` does."""
+
+    def __init__(self, callbacks: DriverCallbacks, batch: Batch) -> None:
+        self.callbacks, self.env, self.batch = callbacks, callbacks.env, batch
+        self.asked: dict[int, bool] = {}
+        """The driver pages that stayed when asked, and whether they were asked alone then."""
+        self.src: MachinePage | None = None
+        self.is_unused = False
+        """Whether the destination that was drawn last is not used."""
+        self.is_alone = False
+        self.nr_moved = 0
+
+    def entries(self) -> list[MachinePage | _Folios]:
+        """Return the entries of the batch as the protocol takes them."""
+        pages = self.env.pages
+        return [
+            _Folios(self.env, entry) if isinstance(entry, range) else pages[entry]
+            for entry in self.batch.entries
+        ]
+
+    async def move(
+        self,
+        src: MachinePage | _Folios,
+        new_page: NewPage,
+        put_new_page: PutPage,
+        mode: MigrateMode,
+        *,
+        wait: bool,
+    ) -> int:
+        """Migrate one entry: `unmap_and_move`, and what the machine has to do around it."""
+        if isinstance(src, _Folios):
+            return self.batch.move(src.span)
+        env, callbacks = self.env, self.callbacks
+        self.src, self.is_unused = src, False
+        self.is_alone = mode is not MigrateMode.ASYNC
+        env.dst = env.entered = None
+        env.is_content_noted = False
+        try:
+            result = await unmap_and_move(src, new_page, put_new_page, mode, wait=wait)
+            if env.violation is not None:  # The driver caught what it raised.
+                raise env.violation
+        except Exception as error:
+            self.is_unused = callbacks.note_broken(src, env.dst, error)
+            result = 0
+        else:
+            if result == 0:
+                self.nr_moved += 1
+                callbacks.note_moved(src, env.dst)
+            elif result != -ENOMEM:
+                self.asked[src.pfn] = self.is_alone
+        if self.is_unused and env.dst is not None:
+            self.batch.take_back(src.pfn, env.dst.pfn, again=result == -EAGAIN)
+        return result
 
     async def new_page(self) -> Page | None:
-        """Return the next destination."""
-        if not self.waiting:
+        """Return a destination."""
+        assert self.src is not None
+        pfn = self.batch.draw(self.src.pfn, self.is_alone)
+        if pfn == NO_PAGE:
             return None
-        page = self.current = self.env.page(self.waiting.popleft())
-        page.env.heap[page.at + COUNT] = 1
-        page.env.heap[page.at + LIFE] = "live"
+        self.env.dst = page = self.env.page(pfn)
+        page.nr_refs, page.life = 1, "live"
         return page
 
     async def put_new_page(self, page: Page) -> None:
         """Take back a destination that was not used; its driver may not have kept it."""
         await page.put()
-        assert isinstance(page, MachinePage)
-        if page.is_live and self.env.entered is not None:
-            self.kept.append((page, self.env.entered[0].pfn))
+        if self.src is not None and isinstance(page, MachinePage) and page.is_live:
+            self.callbacks.note_kept(self.src, page)
+
+    def note_freed(self) -> None:
+        """Note that the last reference to the destination is gone."""
+        self.is_unused = True

@@ -7,10 +7,9 @@ page (asserted by tests).
 
 A scan goes on as if each driver agreed; where one refuses, the scan is taken back to where it began
 and done again with that page as an obstacle, which is what it is to Linux then.
-
-Left out: a page whose driver says -EAGAIN is asked again at once, not after the rest of its batch.
 """
 
+from collections import deque
 from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import Final, NamedTuple, Protocol
@@ -28,9 +27,9 @@ from movable.compiled.compact import (
 )
 from movable.compiled.migrate import (
     ENOMEM,
-    compaction_alloc,
     compaction_free,
     draw_batch,
+    draw_several,
     migrate_each,
     migrate_pieces,
     move_drawn,
@@ -52,25 +51,18 @@ DRIVER_KINDS: Final = (PageKind.BALLOON, PageKind.ZSMALLOC, PageKind.DRIVER)
 _IS_DRIVER: Final = np.isin(np.arange(256), DRIVER_KINDS)
 _OBSTACLE: Final = int(PageKind.KERNEL)
 
-
-class Moved(NamedTuple):
-    """What became of driver pages that were to be migrated."""
-
-    nr_moved: int
-    left: list[int]
-    """Sources that are still isolated."""
-    unused: list[int]
-    """Destinations that nobody took, in the order in which they were drawn."""
+DRAWN_AHEAD: Final = 32
+"""Destinations that are drawn at once where each page draws its own: they are the next anyway."""
 
 
 class Callbacks(Protocol):
     """The drivers of a machine, as compaction calls them; PFNs, and a mode of `mm.constants`."""
 
-    def isolate(self, pfn: int, mode: int) -> bool:
-        """Ask the driver of `pfn` to set it aside; return whether it did."""
+    def isolate(self, pfns: list[int], mode: int) -> int:
+        """Ask for `pfns` in turn, until a driver refuses; return how many were isolated."""
 
-    def migrate(self, srcs: list[int], dsts: list[int], mode: int) -> Moved:
-        """Have drivers move isolated `srcs` to `dsts`, in this order."""
+    def migrate(self, batch: "Batch", mode: int) -> list[int]:
+        """Migrate `batch`, and return the driver pages that are still isolated."""
 
     def putback(self, pfn: int) -> None:
         """Give isolated `pfn` back to its driver."""
@@ -201,91 +193,26 @@ class DriverZone:
 
     def _ask(self, accepted: dict[int, None], wanted: list[int]) -> int | None:
         """Have the pages of `wanted` isolated; return the first whose driver refuses."""
-        isolate, mode = self.callbacks.isolate, self.mode
-        for pfn in wanted:
-            if pfn not in accepted:
-                if not isolate(pfn, mode):
-                    return pfn
-                accepted[pfn] = None
-        return None
+        asked = [pfn for pfn in wanted if pfn not in accepted]
+        nr_isolated = self.callbacks.isolate(asked, self.mode) if asked else 0
+        accepted.update(dict.fromkeys(asked[:nr_isolated]))
+        return asked[nr_isolated] if nr_isolated < len(asked) else None
 
     # -- the second seam: a batch is migrated -------------------------------------------------
 
     def _migrate(self) -> int:
         """Migrate the isolated folios of one batch: 0, 1 if some stayed, -ENOMEM if none fit."""
-        left: list[int] = []
-        result = self._migrate_batch(left) if self.rules["batched_migration"] else (
-            self._migrate_each(left)
-        )  # fmt: skip
-        for pfn in left:
+        is_batched = self.rules["batched_migration"]
+        batch = Batch.drawn(self) if is_batched else Batch.listed(self)
+        left = self.callbacks.migrate(batch, self.mode)
+        self.callbacks.flush()
+        batch.end()
+        for pfn in (*left, *batch.undrawn):
             self.callbacks.putback(pfn)
         self.callbacks.flush()
         self.cc["nr_migratepages"] = 0
         self.cc["nr_taken"] = 0
-        return result
-
-    def _migrate_batch(self, left: list[int]) -> int:
-        """The twin of `compiled.migrate.migrate_batch`."""
-        pages, zone, rules, cc = self.pages, self.zone, self.rules, self.cc
-        drawn = draw_batch(pages, zone, rules, cc)
-        nr_taken, result = int(cc["nr_taken"]), int(drawn.result)
-        srcs = cc["isolated"][nr_taken - drawn.nr_drawn : nr_taken][::-1].copy()
-        dsts = cc["dst"][: drawn.nr_drawn].copy()
-        undrawn = cc["isolated"][: drawn.nr_left]
-        left.extend(undrawn[_IS_DRIVER[pages.kind[undrawn]]].tolist())
-        stayed = False
-        for start, end, is_driver in _runs(_IS_DRIVER[pages.kind[srcs]]):
-            if is_driver:
-                stayed |= self._migrate_drivers(srcs[start:end], dsts[start:end], left)
-            else:
-                stayed |= bool(move_drawn(pages, zone, rules, cc, start, end))
-        if drawn.nr_pieces > 0 and result >= 0:
-            migrate_pieces(pages, zone, rules, cc, drawn.nr_pieces)
-        return 1 if stayed and result == 0 else result
-
-    def _migrate_each(self, left: list[int]) -> int:
-        """The twin of `compiled.migrate.migrate_each`."""
-        pages, zone, rules, cc = self.pages, self.zone, self.rules, self.cc
-        srcs = cc["isolated"][: int(cc["nr_taken"])].copy()
-        is_driver = _IS_DRIVER[pages.kind[srcs]]
-        result = 0
-        for start, end, drivers in reversed(list(_runs(is_driver))):
-            if drivers:
-                error = self._migrate_one_by_one(srcs, start, end, left)
-            else:
-                error = int(migrate_each(pages, zone, rules, cc, start, end))
-            if error < 0:
-                left.extend(srcs[:start][is_driver[:start]].tolist())
-                return error
-            result = error or result
-        return result
-
-    def _migrate_one_by_one(
-        self, srcs: NDArray[np.int64], start: int, end: int, left: list[int]
-    ) -> int:
-        stayed = False
-        for page in range(end - 1, start - 1, -1):
-            dst = int(compaction_alloc(self.pages, self.zone, self.rules, self.cc, 0))
-            if dst == NO_PAGE:
-                self.cc["nr_failed"] += 1
-                left.extend(srcs[start : page + 1].tolist())
-                return -ENOMEM
-            one = slice(page, page + 1)
-            stayed |= self._migrate_drivers(srcs[one], np.array([dst]), left)
-        return int(stayed)
-
-    def _migrate_drivers(
-        self, srcs: NDArray[np.int64], dsts: NDArray[np.int64], left: list[int]
-    ) -> bool:
-        """Have drivers move their pages; return whether some stayed."""
-        moved = self.callbacks.migrate(srcs.tolist(), dsts.tolist(), self.mode)
-        self.callbacks.flush()
-        for pfn in reversed(moved.unused):
-            compaction_free(self.pages, self.zone, self.rules, self.cc, pfn)
-        self.cc["nr_migrated"] += moved.nr_moved
-        self.cc["nr_failed"] += len(moved.left)
-        left.extend(moved.left)
-        return bool(moved.left)
+        return batch.error or int(batch.stayed or bool(left))
 
 
 class _Before(NamedTuple):
@@ -308,6 +235,127 @@ class _Before(NamedTuple):
         zone["cached_migrate_sync"] = self.cached_sync
         cc.setfield(self.cc, cc.dtype)
         pages.skip[self.pageblock] = self.skip
+
+
+class Batch:
+    """What is migrated together: driver pages and runs of other folios, in the list's order.
+
+    6.12 draws all destinations first, and keeps a page's for as long as its driver says -EAGAIN;
+    6.1 draws one when a page's turn comes, and takes it back.
+    """
+
+    def __init__(self, run: DriverZone, entries: list[int | range], error: int = 0) -> None:
+        self.run, self.entries, self.error = run, entries, error
+        self.stayed = False
+        """Whether some folio without callbacks stayed."""
+        self.undrawn: list[int] = []
+        """Driver pages for which there was no destination, and which are not among `entries`."""
+        self.nr_pieces = 0
+        self._pairs: dict[int, int] = {}  # Sources with a destination; 6.12.
+        self._waiting: deque[int] = deque()  # Destinations at the front of the held ones; 6.1.
+
+    @classmethod
+    def drawn(cls, run: DriverZone) -> "Batch":
+        """Draw a destination for each isolated folio: the first half of `migrate_batch`."""
+        pages, cc = run.pages, run.cc
+        drawn = draw_batch(pages, run.zone, run.rules, cc)
+        nr_taken, nr_drawn = int(cc["nr_taken"]), int(drawn.nr_drawn)
+        srcs = cc["isolated"][nr_taken - nr_drawn : nr_taken][::-1]
+        batch = cls(run, [], min(int(drawn.result), 0))
+        batch.stayed = drawn.result > 0
+        batch.nr_pieces = int(drawn.nr_pieces)
+        for start, end, is_driver in _runs(_IS_DRIVER[pages.kind[srcs]]):
+            pfns = srcs[start:end].tolist()
+            batch.entries += pfns if is_driver else [range(start, end)]
+            if is_driver:
+                batch._pairs.update(zip(pfns, cc["dst"][start:end].tolist(), strict=True))
+        undrawn = cc["isolated"][: drawn.nr_left]
+        batch.undrawn = undrawn[_IS_DRIVER[pages.kind[undrawn]]].tolist()
+        return batch
+
+    @classmethod
+    def listed(cls, run: DriverZone) -> "Batch":
+        """List the isolated pages: `migrate_each` draws as it goes, the last page first."""
+        pages, cc = run.pages, run.cc
+        srcs = cc["isolated"][: int(cc["nr_taken"])]
+        batch = cls(run, [])
+        for start, end, is_driver in reversed(_runs(_IS_DRIVER[pages.kind[srcs]])):
+            pfns = srcs[start:end][::-1].tolist()
+            batch.entries += pfns if is_driver else [range(start, end)]
+        return batch
+
+    def move(self, folios: range) -> int:
+        """Migrate a run of folios without callbacks: 0 if done with, moved or not; -ENOMEM."""
+        run = self.run
+        run.callbacks.flush()
+        self._give_back_waiting()
+        move = move_drawn if run.rules["batched_migration"] else migrate_each
+        result = int(move(run.pages, run.zone, run.rules, run.cc, folios.start, folios.stop))
+        self.stayed |= result > 0
+        self.error = min(self.error, result)
+        return min(result, 0)
+
+    def draw(self, src: int, is_alone: bool) -> int:
+        """Return a destination for driver page `src`, NO_PAGE if there is none.
+
+        Args:
+            src: the page.
+            is_alone: whether the batch's own passes are over, where there are batches.
+        """
+        if src in self._pairs:
+            return self._pairs.pop(src)
+        if not self.run.rules["batched_migration"]:
+            return self._waiting.popleft() if self._waiting else self._held(DRAWN_AHEAD)
+        if not is_alone or self.error:
+            return NO_PAGE
+        self._undo_pairs()
+        return self._held(1)
+
+    def take_back(self, src: int, dst: int, *, again: bool) -> None:
+        """Take back the destination of `src`, which will be asked `again` or not."""
+        if self.run.rules["batched_migration"]:
+            self._pairs[src] = dst
+            if not again:
+                self._undo(src)
+        else:
+            self._waiting.appendleft(dst)
+
+    def end(self) -> None:
+        """Undo what is left, and migrate the pieces of folios that were split."""
+        run = self.run
+        self._undo_pairs()
+        self._give_back_waiting()
+        if self.nr_pieces > 0 and self.error >= 0:
+            migrate_pieces(run.pages, run.zone, run.rules, run.cc, self.nr_pieces)
+
+    def _held(self, nr_wanted: int) -> int:
+        """Draw up to `nr_wanted` held pages, search for the first if need be, and return that."""
+        run = self.run
+        if run.cc["nr_freepages"] == 0:
+            run.callbacks.flush()  # The search may find what drivers let go.
+        out = np.empty(nr_wanted, dtype=np.int64)
+        nr_drawn = int(draw_several(run.pages, run.zone, run.rules, run.cc, out))
+        if not nr_drawn:
+            run.cc["nr_failed"] += 1
+            self.error = -ENOMEM
+            return NO_PAGE
+        self._waiting.extend(out[1:nr_drawn].tolist())
+        return int(out[0])
+
+    def _undo_pairs(self) -> None:
+        for src in list(self._pairs):
+            self._undo(src)
+
+    def _undo(self, src: int) -> None:
+        self._release(self._pairs.pop(src))
+
+    def _give_back_waiting(self) -> None:
+        while self._waiting:
+            self._release(self._waiting.pop())
+
+    def _release(self, dst: int) -> None:
+        run = self.run
+        compaction_free(run.pages, run.zone, run.rules, run.cc, dst)
 
 
 def _runs(flags: NDArray[np.bool_]) -> list[tuple[int, int, bool]]:

@@ -4,26 +4,31 @@ One `Page` object stands for each PFN that a driver ever had; it is made new whe
 allocated again.  Marking a page gives it the kind by which the scanners know it.
 """
 
+from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from sys import getrefcount
 from typing import Any, Final
 
 import numpy as np
 
+from movable.driver.alone import (
+    AloneAtomic,
+    AloneList,
+    AloneMutex,
+    AloneNode,
+    AlonePage,
+    AloneRwLock,
+    AloneSpinLock,
+    AloneTable,
+    AloneWaitQueue,
+)
 from movable.driver.env import GFP_HIGHUSER_MOVABLE, Env
 from movable.driver.eras import UNMARKED, Era
-from movable.driver.page import (
-    COUNT,
-    ISOLATED,
-    LIFE,
-    LOCK,
-    LRU,
-    ONE,
-    Callback,
-    Page,
-)
+from movable.driver.page import Callback, Page
 from movable.driver.protocol import Driver, PageType
-from movable.driver.steps import Act
+from movable.driver.steps import NOTHING, Act
+from movable.mm.constants import PAGE_SIZE
 from movable.mm.kinds import PageKind
 from movable.mm.state import NO_PAGE
 from movable.model.contents import Contents
@@ -38,7 +43,9 @@ KIND_OF: Final = {
     PageType.DRIVER: int(PageKind.DRIVER),
 }
 KERNEL: Final = int(PageKind.KERNEL)
-_FRESH: Final = (0, "fresh", None, UNMARKED, None, False, None, None, None, False, None)
+
+_OWN_REFERENCES: Final = 3
+"""To a page that nobody else knows: the machine's table, a local name, getrefcount's argument."""
 
 
 @dataclass(slots=True)
@@ -50,7 +57,15 @@ class Loaded:
     """The owner of its pages."""
     gfp: Gfp | None
     """What its pages are allocated with, whatever it asks for; None: what it asks for."""
+    kind: int
+    """What its marked pages are to the scanners."""
+    mark: int | str
+    """What marks them in the machine's era."""
     counts: DriverCounts = field(default_factory=DriverCounts)
+    ops: tuple[Driver] = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.ops = (self.driver,)
 
     @property
     def name(self) -> str:
@@ -58,64 +73,94 @@ class Loaded:
         return self.driver.name
 
 
-class MachinePage(Page):
+class MachinePage(AlonePage):
     """A page of a machine: the machine's arrays follow its mark."""
 
     __slots__ = ("loaded",)
     env: "MachineEnv"
+    loaded: Loaded | None
+    """Whose page it is."""
 
-    def __init__(self, env: "MachineEnv", pfn: int, data: memoryview | None) -> None:
-        nr_labels = len(env.labels)
-        super().__init__(env, pfn, data)
-        del env.labels[nr_labels:]  # Only the checker's traces read them.
-        self.loaded: Loaded | None = None
-
-    def renew(self) -> None:
-        """Be a page that nobody has seen yet."""
-        self.env.heap[self.at : self.at + len(_FRESH)] = _FRESH
+    def __init__(self, env: "MachineEnv", pfn: int) -> None:
+        super().__init__(env, pfn, None)
         self.loaded = None
 
     def set_mark(self, owner: Any) -> Act[None]:  # noqa: ANN401
         """Mark the page movable through `owner`; under the page lock."""
-        done = super().set_mark(owner)
-        self.env.marked(self, owner)
+        env, task = self.env, self.task
+        loaded = env.loaded.get(owner)
+        if (
+            loaded is None
+            or self.ops
+            or self.mark != UNMARKED
+            or self.locked_by is not task
+            or self.life == "freed"
+            or env.era.known_types_only
+        ):
+            done = super().set_mark(owner)
+            loaded = env.loaded[owner]
+        else:
+            self.mark, self.ops = loaded.mark, loaded.ops
+            if task.arguments and task.arguments[-1] is self:
+                self._note("marks", 1)
+            done = NOTHING
+        self.loaded = loaded
+        loaded.counts.nr_pages += 1
+        env.kinds[self.pfn], env.owners[self.pfn] = loaded.kind, loaded.number
         return done
 
     def clear_mark(self) -> Act[None]:
         """Release the page from compaction; under the page lock."""
-        done = super().clear_mark()
-        self.env.unmarked(self)
-        return done
+        task, era = self.task, self.env.era
+        if self.locked_by is not task or self.life == "freed" or not self.ops:
+            return super().clear_mark()  # Breaks a rule.
+        self.ops = None if era.mark == "mapcount" else ()
+        if task.arguments and task.arguments[-1] is self:
+            task.changes["marks"] = task.changes.get("marks", 0) - 1
+        loaded, self.loaded = self.loaded, None
+        if loaded is not None:
+            loaded.counts.nr_pages -= 1
+        if not era.mark_is_sticky:
+            self.mark = UNMARKED
+            self.env.kinds[self.pfn] = KERNEL
+        return NOTHING
 
     def enter(self, owner: object, callback: Callback, others: tuple["Page", ...] = ()) -> None:
         """Begin a callback of `owner`, and note which, for reports of what goes wrong in it."""
-        env = self.env
+        env, task = self.env, self.task
         env.entered = self, callback
         if others and self.data is not None and getattr(owner, "keeps_contents", False):
-            env.moving[self.pfn] = others[0].pfn, bytes(self.data)
-        super().enter(owner, callback, others)
+            env.contents_before[:] = self.data
+            env.is_content_noted = True
+        ops = self.ops
+        is_owed = ops and ops[0] is owner and self.locked_by is task
+        if (
+            not is_owed
+            or bool(self.isolation) is (callback == "isolate_page")
+            or (others and others[0] not in task.held)
+        ):
+            super().enter(owner, callback, others)
 
     @property
     def nr_references(self) -> int:
         """The number of references, unrecorded."""
-        return int(self.env.heap[self.at + COUNT])
+        return int(self.nr_refs)
 
     @property
     def is_listed(self) -> bool:
         """Whether a driver has it on a list."""
-        return isinstance(self.env.heap[self.at + LRU], tuple)
+        return isinstance(self.lru, tuple)
 
     def force(self, *, nr_references: int) -> None:
         """End whatever is under way: unlocked, not isolated, with so many references."""
-        heap, at = self.env.heap, self.at
-        heap[at + LOCK], heap[at + ISOLATED] = None, False
-        heap[at + COUNT], heap[at + ONE] = nr_references, None
-        heap[at + LIFE] = "live" if nr_references else "freed"
+        self.locked_by, self.isolation = None, False
+        self.nr_refs, self.one = nr_references, None
+        self.life = "live" if nr_references else "freed"
 
     @property
     def is_live(self) -> bool:
         """Whether it is allocated, unrecorded."""
-        return bool(self.env.heap[self.at + LIFE] == "live")
+        return bool(self.life == "live")
 
 
 class MachineEnv(Env):
@@ -126,17 +171,23 @@ class MachineEnv(Env):
     ) -> None:
         super().__init__(era, compaction=compaction)
         self.nr_faults = 0
+        self.batched_migration = memory.rules.batched_migration
         self.memory, self.contents = memory, contents
+        # One item at a time, a memoryview is written at a third of an array's price.
+        self.kinds = memoryview(memory.pages.kind.data)
+        self.owners = memoryview(memory.pages.owner.data)
         self.pages: dict[int, MachinePage] = {}
+        self._idle: deque[MachinePage] = deque()  # Freed, and perhaps taken again.
         self.loaded: dict[object, Loaded] = {}
         self.calling: Loaded | None = None
         """Whose own path runs."""
         self.entered: tuple[MachinePage, str] | None = None
         """The callback entered last, and for which page."""
-        self.moving: dict[int, tuple[int, bytes]] = {}
-        """Sources of the migration under way: the destination, and the contents before."""
-        self.drawn: dict[int, None] | None = None
-        """Destinations of the migration under way, which are not freed but given back."""
+        self.contents_before = memoryview(bytearray(PAGE_SIZE))
+        """What was in the source of the migration under way, if `is_content_noted`."""
+        self.is_content_noted = False
+        self.dst: MachinePage | None = None
+        """The destination of the migration under way, which is not freed but given back."""
         self.freed: list[int] = []
         """Pages that were let go while compaction runs, to be freed in one go."""
         self.is_compacting = False
@@ -144,7 +195,42 @@ class MachineEnv(Env):
         """Pages of drivers that broke a rule with them: compaction leaves them alone."""
         self.released: dict[int, None] = {}
         """Isolated pages whose driver had released them when compaction came back to them."""
-        self.on_freed: Callable[[int], None] = lambda pfn: None
+        self.on_freed: Callable[[], None] = lambda: None
+        """Called when the destination's last reference is gone."""
+
+    # -- what drivers make --------------------------------------------------------------------
+
+    def mutex(self, name: str) -> AloneMutex:
+        """Make a mutex."""
+        return AloneMutex(self, name)
+
+    def spinlock(self, name: str) -> AloneSpinLock:
+        """Make a spinlock."""
+        return AloneSpinLock(self, name)
+
+    def rwlock(self, name: str) -> AloneRwLock:
+        """Make a lock for many readers or one writer."""
+        return AloneRwLock(self, name)
+
+    def list_head(self, name: str) -> AloneList:
+        """Make an empty list."""
+        return AloneList(self, name)
+
+    def node(self, name: str) -> AloneNode:
+        """Make an entry for lists that is not a page."""
+        return AloneNode(name)
+
+    def table(self, name: str) -> AloneTable[Any, Any]:
+        """Make a plain map."""
+        return AloneTable(self, name)
+
+    def atomic(self, value: int, name: str) -> AloneAtomic:
+        """Make an atomic counter."""
+        return AloneAtomic(self, name, value)
+
+    def wait_queue(self, name: str) -> AloneWaitQueue:
+        """Make a queue for `wait_event` and `wake_up`."""
+        return AloneWaitQueue(self, name, 0)
 
     # -- allocation ---------------------------------------------------------------------------
 
@@ -166,17 +252,42 @@ class MachineEnv(Env):
         """Return the page at `pfn`, as one that nobody has seen yet."""
         page = self.pages.get(pfn)
         if page is None:
-            data = None if self.contents is None else self.contents.page(pfn)
-            page = self.pages[pfn] = MachinePage(self, pfn, data)
-        else:
-            page.renew()
+            page = self._forgotten() if self._idle else None
+            if page is None:
+                page = MachinePage(self, pfn)
+            page.pfn = pfn
+            self.pages[pfn] = page
+        page.loaded = None
+        page.renew()
+        if page.data is None and self.contents is not None:
+            page.data = self.contents.lend()
+        return page
+
+    def _forgotten(self) -> MachinePage | None:
+        """Return a freed page that nobody but the machine knows: it can stand for another PFN.
+
+        A page that a driver still knows must stay what it is, for its use to be found out.
+        """
+        page = self._idle.popleft()
+        if page.life != "freed":
+            return None
+        if getrefcount(page) > _OWN_REFERENCES:
+            self._idle.append(page)
+            return None
+        del self.pages[page.pfn]
         return page
 
     def page_freed(self, page: Page) -> None:
         """Take back `page`: to compaction if it is an unused destination, else to the allocator."""
-        self.quarantined.pop(page.pfn, None)
-        if self.drawn is not None and page.pfn in self.drawn:
-            self.on_freed(page.pfn)
+        assert isinstance(page, MachinePage)
+        if page.data is not None and self.contents is not None:
+            self.contents.take_back(page.data)
+            page.data = None
+        if self.quarantined:
+            self.quarantined.pop(page.pfn, None)
+        self._idle.append(page)
+        if page is self.dst:
+            self.on_freed()
         else:
             self.freed.append(page.pfn)
             if not self.is_compacting:
@@ -188,23 +299,7 @@ class MachineEnv(Env):
             pfns, self.freed = np.array(self.freed, dtype=np.int64), []
             self.memory.free(pfns)
 
-    # -- marks and events ---------------------------------------------------------------------
-
-    def marked(self, page: MachinePage, owner: object) -> None:
-        """Let the scanners see `page` as one of `owner`'s."""
-        loaded = page.loaded = self.loaded[owner]
-        loaded.counts.nr_pages += 1
-        arrays = self.memory.pages
-        arrays.kind[page.pfn] = KIND_OF[loaded.driver.page_type]
-        arrays.owner[page.pfn] = loaded.number
-
-    def unmarked(self, page: MachinePage) -> None:
-        """Let the scanners see `page` as nobody's, unless its type says otherwise for ever."""
-        loaded, page.loaded = page.loaded, None
-        if loaded is not None:
-            loaded.counts.nr_pages -= 1
-        if not self.era.mark_is_sticky:
-            self.memory.pages.kind[page.pfn] = KERNEL
+    # -- events -------------------------------------------------------------------------------
 
     def note(self, event: str, page: Page) -> None:
         """Note which isolated pages turned out to be nobody's any more."""

@@ -29,7 +29,7 @@ from movable.model.boot import Layout, lay_out, parse_memory
 from movable.model.callbacks import DriverCallbacks
 from movable.model.compact import DriverZone
 from movable.model.contents import Contents
-from movable.model.driver_pages import Loaded, MachineEnv
+from movable.model.driver_pages import KIND_OF, Loaded, MachineEnv
 from movable.model.events import Fault
 from movable.model.gfp import GFP_KERNEL, Gfp
 from movable.model.memory import Memory
@@ -110,7 +110,13 @@ class Machine:
                 f"driver {made.name}: a {self.env.era.name} kernel does not know pages of type "
                 f"{made.page_type.value!r}, and refuses to register them"
             )
-        self.env.loaded[made] = Loaded(made, self.workload.new_number(), gfp)
+        self.env.loaded[made] = Loaded(
+            made,
+            self.workload.new_number(),
+            gfp,
+            kind=KIND_OF[made.page_type],
+            mark=self.env.era.mark_value(made.page_type),
+        )
         return made
 
     def call(self, driver: Driver, path: Coroutine[Any, Any, T]) -> T | None:
