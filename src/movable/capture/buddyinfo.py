@@ -13,7 +13,8 @@ def parse_buddyinfo(text: str, *, source: str = "buddyinfo") -> dict[ZoneKey, tu
     """Return the free blocks per order of each populated zone, in file order.
 
     Raises:
-        ParseError: a line that is not ``Node N, zone NAME`` and counts.
+        ParseError: a line that is not ``Node N, zone NAME`` and counts, or has fewer or more of
+            them than the line before.
     """
     zones: dict[ZoneKey, tuple[int, ...]] = {}
     for lineno, line in enumerate(text.split("\n"), start=1):
@@ -22,5 +23,8 @@ def parse_buddyinfo(text: str, *, source: str = "buddyinfo") -> dict[ZoneKey, tu
         row = _ROW.fullmatch(line)
         if row is None:
             raise ParseError("'Node N, zone NAME' and free blocks per order", source, lineno, line)
-        zones[int(row[1]), row[2]] = tuple(map(int, row[3].split()))
+        counts = tuple(map(int, row[3].split()))
+        if len(counts) != len(next(iter(zones.values()), counts)):
+            raise ParseError("as many orders as in the zone before", source, lineno, line)
+        zones[int(row[1]), row[2]] = counts
     return zones

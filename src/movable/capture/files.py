@@ -53,6 +53,10 @@ def open_snapshot(path: Path | None, *, part: str | None = None) -> Snapshot:
     try:
         path, part = _split_part(path, part)
         if path.is_dir():
+            if (root := _live_root(path)) is not None:
+                from movable.capture.machine import capture
+
+                return capture(root)
             return _open_directory(path, part)
         with path.open("rb") as file:
             magic = file.read(4)
@@ -78,6 +82,15 @@ def _split_part(path: Path, part: str | None) -> tuple[Path, str | None]:
     if part is not None and part != tail:
         raise UsageError(f"{path} names part {tail!r}, but {part!r} was asked for")
     return Path(head), tail
+
+
+def _live_root(directory: Path) -> Path | None:
+    """Return the root of the running machine that `directory` shows: "/", /proc, or a host's root
+    seen from a container.  A walk through all of /proc would never end.
+    """
+    if (directory / "self").is_symlink():
+        return directory.resolve().parent
+    return directory if (directory / "proc/self").is_symlink() else None
 
 
 def _open_directory(top: Path, part: str | None) -> Snapshot:

@@ -17,6 +17,7 @@ from movable.errors import ParseError, PrivilegeError, SnapshotError
 
 PIECE_BYTES: Final = 4 << 20
 _MAX_RECORD_BYTES: Final = 1 << 20
+_HEAD: Final = b"Page allocated via order"
 _GZIP_MAGIC, _ZSTD_MAGIC = b"\x1f\x8b", b"\x28\xb5\x2f\xfd"
 _LINE: Final = re.compile(r" *(?P<function>[^+\s]+)(?:\+\S*)?(?: \[(?P<module>[^\]\s]+)[^\]]*\])?")
 
@@ -86,6 +87,9 @@ def pieces(
             nr_held -= end
         if nr_held > _MAX_RECORD_BYTES:
             raise ParseError("an empty line after each record", source, 1, _shown(buffer, nr_held))
+    if nr_held and not bytes(buffer[:nr_held]).lstrip().startswith(_HEAD):
+        line = bytes(buffer[:nr_held]).decode(errors="replace").partition("\n")[0]
+        raise ParseError("records of page_owner, each with its stack", source, 1, line[:200])
     if nr_held:
         raise ParseError(
             "a whole record at the end (the text was cut)", source, 0, _shown(buffer, nr_held)

@@ -21,6 +21,8 @@ def check_target(path: Path, *, force: bool) -> None:
             raise SnapshotError(f"{path}: is a directory; name a file")
         if path.exists() and not force:
             raise _exists(path)
+        if not path.parent.is_dir():
+            raise SnapshotError(f"{path}: no directory {path.parent}; nothing was written")
     except PermissionError as error:
         raise PrivilegeError(str(path.parent), "permission to enter it") from error
     except OSError as error:
@@ -57,7 +59,7 @@ def replace_file(path: Path, write: Callable[[BinaryIO], object], *, force: bool
         if force:
             temporary.replace(path)
         else:
-            path.hardlink_to(temporary)  # Unlike a rename, it fails if somebody was faster.
+            _give_name(temporary, path)
         _sync_directory(path.parent)
     except PermissionError as error:
         raise PrivilegeError(str(path.parent), "write permission") from error
@@ -70,6 +72,17 @@ def replace_file(path: Path, write: Callable[[BinaryIO], object], *, force: bool
         with suppress(OSError):  # Gone, or never made.
             temporary.unlink()
     return nr_bytes
+
+
+def _give_name(temporary: Path, path: Path) -> None:
+    """Call the file `path`, unless somebody else took that name meanwhile."""
+    try:
+        path.hardlink_to(temporary)  # Unlike a rename, it fails if somebody was faster.
+    except FileExistsError:
+        raise
+    except OSError:  # A file system without links: FAT, and some on a network.
+        path.open("xb").close()
+        temporary.replace(path)
 
 
 def _sync_directory(directory: Path) -> None:

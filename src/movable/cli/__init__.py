@@ -106,6 +106,8 @@ def _os_sentence(error: OSError) -> str:
 
 
 def _dispatch(argv: Sequence[str], output: Output) -> int:
+    if argv[:1] == ["help"]:
+        argv = [*argv[1:2], "--help"]
     first = argv[0] if argv else ""
     second = argv[1] if len(argv) > 1 else ""
     if first == "lab" and second and not second.startswith("-"):

@@ -19,7 +19,7 @@ class ExplainCommand:
     name = "explain"
     examples = """examples:
   sudo movable explain 0x1a2b3c
-  movable explain 0x1a2b3c host.movable
+  movable explain 0x1a2b3c host.movable     or the other way round
   movable explain --block 3345 host.movable"""
 
     def add_arguments(self, parser: argparse.ArgumentParser) -> None:
@@ -37,6 +37,8 @@ class ExplainCommand:
         operands = list(args.operands)
         if args.block is None and not operands:
             raise UsageError("explain what? give a PFN (0x1a2b3c) or --block N")
+        if args.block is None and len(operands) == 2 and is_number(operands[1]):
+            operands.reverse()  # SNAPSHOT PFN, the order that other commands have.
         number = parse_number(operands.pop(0) if args.block is None else args.block)
         if len(operands) > 1:
             raise UsageError(f"one SNAPSHOT at most, not {' '.join(operands)!r}")
@@ -55,6 +57,11 @@ class ExplainCommand:
             text = page_text(page, width=width, paint=paint)
             output.json(page) if args.json else output.text(text)
         return 0
+
+
+def is_number(word: str) -> bool:
+    """Return whether `word` could be a PFN."""
+    return word[:1].isdecimal() and not Path(word).exists()
 
 
 def parse_number(word: str) -> int:

@@ -7,6 +7,7 @@ from numpy.typing import NDArray
 
 from movable.compiled.classify import decompose_free
 from movable.frames.frames import Frames, ZoneReconciliation
+from movable.frames.geometry import check_geometry
 from movable.frames.kinds import Kinds, kinds_of
 from movable.frames.page_owner import with_told_types
 from movable.frames.pageblocks import Confidence, Pageblocks, infer_pageblock_types
@@ -39,9 +40,12 @@ def frames_of(
         truth: what a kernel module recorded beside the snapshot; it replaces every inference.
 
     Raises:
-        UnsupportedKernelError: there are no rules for the snapshot's kernel.
+        SnapshotError: there is no kpageflags.
+        UnsupportedKernelError: there are no rules for the snapshot's kernel, or it has pages or
+            pageblocks of another size.
         UsageError: there are no rules of that name.
     """
+    check_geometry(snapshot)
     chosen = choose_rules(snapshot.release) if rules is None else _named(snapshot, rules)
     draft = _Draft.of(snapshot, chosen)
     draft.mark_uninitialised()
@@ -249,6 +253,15 @@ class _Draft:
         self.doubts.append(Doubt("types-inferred", text))
 
     def _doubt_counts(self, reconciliation: tuple[ZoneReconciliation, ...]) -> None:
+        unknown = [zone.name for zone in reconciliation if not zone.from_buddyinfo]
+        if unknown:
+            self.doubts.append(
+                Doubt(
+                    "buddyinfo-missing",
+                    f"buddyinfo has no row for {', '.join(unknown)}: free blocks are counted by "
+                    "page flags alone",
+                )
+            )
         wrong = [
             zone.name
             for zone in reconciliation

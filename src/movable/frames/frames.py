@@ -9,6 +9,7 @@ from movable.frames.pageblocks import Pageblocks
 from movable.mm.doubt import Doubt
 from movable.mm.rules import ChosenRules
 from movable.mm.snapshot import Snapshot
+from movable.mm.zoneinfo import ZoneInfo
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,3 +44,11 @@ class Frames:
     pageblocks: Pageblocks = field(repr=False)
     reconciliation: tuple[ZoneReconciliation, ...]
     doubts: tuple[Doubt, ...]
+
+    def nr_free_blocks(self, zone: ZoneInfo) -> tuple[int, ...]:
+        """Return the free blocks per order of `zone`: by buddyinfo, or the flags if it has none."""
+        told = self.snapshot.buddyinfo.get(zone.key, ())
+        if told:
+            return told
+        key = zone.key
+        return next(r.from_flags for r in self.reconciliation if (r.nid, r.name) == key)

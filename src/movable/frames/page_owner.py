@@ -25,7 +25,7 @@ from movable.compiled.page_owner import (
     paint_owners,
     scan_records,
 )
-from movable.errors import ParseError
+from movable.errors import ParseError, SnapshotError
 from movable.frames.owner_rules import OwnerRules, load_rules
 from movable.frames.owners import Told
 from movable.frames.pageblocks import Confidence, Pageblocks
@@ -65,7 +65,7 @@ def read_page_owner(path: Path, *, nr_pfns: int, rules: OwnerRules | None = None
 
     Raises:
         ParseError: a record is not as the kernel writes it, or the text ends inside one.
-        SnapshotError: it cannot be read.
+        SnapshotError: it cannot be read, or is empty.
     """
     with open_page_owner(path) as file:
         return fold_page_owner(file, source=str(path), nr_pfns=nr_pfns, rules=rules)
@@ -78,7 +78,10 @@ def fold_page_owner(
     folder = _Folder(source, nr_pfns, rules or load_rules())
     for buffer, nr_bytes in pieces(file, source):
         folder.scan(buffer, nr_bytes)
-    return folder.finish()
+    found = folder.finish()
+    if not found.nr_records:
+        raise SnapshotError(f"{source}: no record in it; was the kernel booted with page_owner=on?")
+    return found
 
 
 def page_owner_of(snapshot: Snapshot, *, rules: OwnerRules | None = None) -> PageOwner | None:
@@ -107,7 +110,7 @@ def with_told_types(
     """
     try:
         found = page_owner_of(snapshot)
-    except ParseError as error:
+    except (ParseError, SnapshotError) as error:
         return pageblocks, (Doubt("page-owner-damaged", f"page_owner was not used: {error}"),)
     if found is None:
         return pageblocks, ()

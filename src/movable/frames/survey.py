@@ -18,7 +18,6 @@ from movable.frames.indices import (
 from movable.frames.pageblocks import Confidence
 from movable.mm.constants import (
     MIGRATETYPE_NAMES,
-    NR_PAGE_ORDERS,
     PAGEBLOCK_NR_PAGES,
     PAGEBLOCK_ORDER,
 )
@@ -144,7 +143,7 @@ def survey_of(frames: Frames) -> Survey:
 
 def _survey_zone(frames: Frames, zone: ZoneInfo) -> ZoneSurvey:
     assert zone.start_pfn is not None
-    nr_free = frames.snapshot.buddyinfo.get(zone.key, (0,) * NR_PAGE_ORDERS)
+    nr_free = frames.nr_free_blocks(zone)
     first, end = zone.start_pfn // PAGEBLOCK_NR_PAGES, -(-zone.end_pfn // PAGEBLOCK_NR_PAGES)
     types = frames.pageblocks.types[first:end]
     confidence = frames.pageblocks.confidence[first:end]

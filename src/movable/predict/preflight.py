@@ -99,7 +99,7 @@ def preflight(
     gfp = gfp or ("movable" if order >= PAGEBLOCK_ORDER else "kernel")
     check_request(order=order, count=count, gfp=gfp)
     is_movable = parse_gfp(gfp).migratetype == MIGRATE_MOVABLE
-    rows = [frames.snapshot.buddyinfo.get(z.key, ()) for z in frames.snapshot.populated_zones]
+    rows = [frames.nr_free_blocks(z) for z in frames.snapshot.populated_zones]
     nr_now = nr_available(frames.snapshot, rows, order=order, is_movable=is_movable)
     forecast = predict(frames)
     after = [zone.nr_free_blocks_after for zone in forecast.zones]
@@ -175,7 +175,8 @@ def _with_direct(frames: Frames, draft: Preflight, truth: Truth | None) -> Prefl
 def _sentence(found: Preflight) -> str:
     size = f"order {found.order}"
     if found.answer is Answer.NOW:
-        return f"yes: {found.nr_now} blocks of {size} are free now, {found.count} are needed"
+        needed = "1 is" if found.count == 1 else f"{found.count} are"
+        return f"yes: {found.nr_now} blocks of {size} are free now, {needed} needed"
     spread = ""
     if found.nr_after_range is not None and len(set(found.nr_after_range)) > 1:
         spread = f" ({found.nr_after_range[0]} to {found.nr_after_range[1]})"

@@ -223,6 +223,10 @@ def _reconciliation_lines(zones: Sequence[ZoneSurvey]) -> list[str]:
 
 
 def _reconciled(zone: ZoneSurvey, found: ZoneReconciliation) -> list[str]:
+    cpus = ", ".join(f"CPU {cpu.cpu} {cpu.count}" for cpu in zone.pagesets) or "none"
+    pcp = f"per-CPU lists hold {found.nr_pcp_told} pages ({cpus}), {found.nr_pcp_found} found"
+    if not found.from_buddyinfo:
+        return ["no row in buddyinfo to compare with", pcp]
     wrong = [
         f"order {order}: {ours} in the page flags, {told} in buddyinfo"
         for order, (ours, told) in enumerate(
@@ -230,6 +234,4 @@ def _reconciled(zone: ZoneSurvey, found: ZoneReconciliation) -> list[str]:
         )
         if ours != told
     ]
-    cpus = ", ".join(f"CPU {cpu.cpu} {cpu.count}" for cpu in zone.pagesets) or "none"
-    pcp = f"per-CPU lists hold {found.nr_pcp_told} pages ({cpus}), {found.nr_pcp_found} found"
     return [*(wrong or ["free blocks agree at every order"]), pcp]

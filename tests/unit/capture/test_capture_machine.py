@@ -3,12 +3,13 @@
 import os
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from movable.capture.files import open_snapshot
 from movable.capture.kpage import read_page_files
 from movable.capture.machine import capture
 from movable.errors import CaptureError, PrivilegeError, SnapshotError
@@ -166,3 +167,12 @@ def test_page_files_are_read_to_their_end_and_no_further(tmp_path: Path, skip_kn
     for name, words in recorded.items():
         assert (columns[name][:nr_pfns] == words).all()
         assert not columns[name][nr_pfns:].any()
+
+
+@pytest.mark.skipif(not Path("/proc/self").is_symlink(), reason="no /proc")
+def test_a_live_root_or_its_proc_is_captured_not_walked(tmp_path: Path) -> None:
+    """A host's root seen from a container: its /proc has a directory a process, without end."""
+    (tmp_path / "proc").symlink_to("/proc")
+    for place, source in ((tmp_path, str(tmp_path)), (tmp_path / "proc", "live machine")):
+        with suppress(CaptureError):  # Not root, or no kpageflags: that is not a walk either.
+            assert open_snapshot(place).source == source

@@ -134,3 +134,24 @@ def test_lkml_goes_to_stdout_and_writes_no_file(
 
     assert "movable blocks with pages that stay: 166" in text
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("contents", "sentence"),
+    [
+        ("", "no record in it; was the kernel booted with page_owner=on?"),
+        ("root:x:0:0\nroot:x:1:1\n", "expected records of page_owner, each with its stack"),
+    ],
+)
+def test_a_file_that_is_no_page_owner_text_is_named(
+    contents: str, sentence: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    wrong = tmp_path / "wrong"
+    wrong.write_text(contents)
+
+    assert run(["blockers", OWN, "--page-owner", str(wrong)]) == 1
+    assert sentence in capsys.readouterr().err
+
+
+def test_explain_takes_its_operands_in_either_order(capsys: pytest.CaptureFixture[str]) -> None:
+    assert printed(capsys, "explain", GPU, "0x1a2b") == printed(capsys, "explain", "0x1a2b", GPU)
