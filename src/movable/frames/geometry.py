@@ -10,8 +10,8 @@ _KIB = 1024
 def check_geometry(snapshot: Snapshot) -> None:
     """Refuse a snapshot without pages, or of a kernel with other pages than 4 KiB ones in 2 MiB.
 
-    Nothing in /proc states the page size; meminfo's MemTotal is in KiB and the sum of all zones'
-    managed pages, so the two tell it.
+    Nothing in /proc states the page size; but meminfo's MemTotal is in KiB, and never more than all
+    zones' present pages (it may be much less: memory that is reserved, or initialised later).
 
     Raises:
         SnapshotError: there is no kpageflags.
@@ -26,7 +26,7 @@ def check_geometry(snapshot: Snapshot) -> None:
     if size != PAGE_SIZE:
         raise UnsupportedKernelError(
             f"{snapshot.source}: its pages are {size} bytes (meminfo's MemTotal by the zones' "
-            f"managed pages); only kernels with pages of {PAGE_SIZE} bytes are modelled"
+            f"present pages); only kernels with pages of {PAGE_SIZE} bytes are modelled"
         )
     told = snapshot.pagetypeinfo
     if told is not None and told.pageblock_order != PAGEBLOCK_ORDER:
@@ -44,9 +44,7 @@ def check_geometry(snapshot: Snapshot) -> None:
 
 def page_size_of(snapshot: Snapshot) -> int:
     """Return the bytes of a page: a power of two, `PAGE_SIZE` where nothing tells it."""
-    managed = sum(zone.managed for zone in snapshot.zones)
+    present = sum(zone.present for zone in snapshot.zones)
     total = snapshot.meminfo.get("MemTotal", 0) * _KIB
-    if not managed or not total:
-        return PAGE_SIZE
     sizes = [PAGE_SIZE << shift for shift in range(5)]
-    return min(sizes, key=lambda size: abs(size * managed - total))
+    return next((size for size in sizes if size * present >= total), sizes[-1])

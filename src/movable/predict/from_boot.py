@@ -15,16 +15,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from movable.frames.frames import Frames
-from movable.frames.movability import Fate, page_fates, unevictable_allowed
-from movable.mm.constants import (
-    MIGRATE_CMA,
-    MIGRATE_MOVABLE,
-    PAGEBLOCK_NR_PAGES,
-    PAGEBLOCK_ORDER,
-)
-from movable.mm.kinds import KIND_MASK, PageKind
-from movable.mm.zoneinfo import ZoneInfo
-from movable.predict.blockers import whole_pageblocks
+from movable.mm.constants import MIGRATE_CMA, MIGRATE_MOVABLE, PAGEBLOCK_ORDER
+from movable.predict.regroup import most_free_blocks
 
 DEFINITION: Final = (
     "whole pageblocks without any other page that stays, less as many as their movable pages fill "
@@ -53,34 +45,4 @@ def from_boot(frames: Frames, stuck: NDArray[np.int64]) -> FromBoot | None:
         return None
     is_owners = np.zeros(len(frames.kinds), dtype=np.bool_)
     is_owners[stuck] = True
-    zones = frames.snapshot.populated_zones
-    return FromBoot(sum(_bound(frames, zone, is_owners) for zone in zones), nr_elsewhere)
-
-
-def _bound(frames: Frames, zone: ZoneInfo, is_owners: NDArray[np.bool_]) -> int:
-    nr_candidates = nr_movable = nr_free = 0
-    shape = (-1, PAGEBLOCK_NR_PAGES)
-    for start_pfn, end_pfn in whole_pageblocks(zone, len(frames.kinds)):
-        pages = slice(start_pfn, end_pfn)
-        fates = page_fates(
-            frames.kinds[pages],
-            frames.orders[pages],
-            frames.rules.rules,
-            unevictable_allowed=unevictable_allowed(frames.snapshot),
-        )
-        fates[is_owners[pages]] = Fate.MOVES
-        is_free, moves = (fates == Fate.FREE).reshape(shape), (fates == Fate.MOVES).reshape(shape)
-        is_candidate = (is_free | moves).all(axis=1)
-        nr_candidates += int(is_candidate.sum())
-        nr_movable += int(moves[is_candidate].sum())
-        nr_free += int(is_free[is_candidate].sum())
-    nr_left = max(0, nr_movable - (_nr_free_pages(frames, zone) - nr_free))
-    return nr_candidates - -(-nr_left // PAGEBLOCK_NR_PAGES)
-
-
-def _nr_free_pages(frames: Frames, zone: ZoneInfo) -> int:
-    assert zone.start_pfn is not None
-    states = frames.kinds[zone.start_pfn : zone.end_pfn]
-    return sum(
-        int((states & np.uint8(KIND_MASK) == kind).sum()) for kind in (PageKind.FREE, PageKind.PCP)
-    )
+    return FromBoot(most_free_blocks(frames, is_owners), nr_elsewhere)

@@ -30,8 +30,10 @@ from movable.mm.rules import LinuxRules
 from movable.model.run import Run
 from movable.model.zone import roles_of
 from movable.predict.actions import parse_action
+from movable.predict.cma import CmaArea, with_cma_area
 from movable.predict.forecast import Forecast, nr_huge_of, predict
 from movable.predict.from_boot import FromBoot, from_boot
+from movable.predict.regroup import Grouping, check_pageblock_order, grouping_of
 
 SENSITIVITY: Final = (0.0, 0.5, 0.8, 0.9, 0.95, 0.99, 1.0)
 """Fractions of the owner's pages for which the result is given beside the one asked for."""
@@ -90,7 +92,9 @@ class WhatIf:
 
     `nr_pages` is how many pages those owners hold, `nr_pages_made_movable` how many of them do not
     move today and were made movable.  `nr_huge` is the gain: in free huge pages, or for
-    an action with a goal in what it obtains; `nr_huge_range` its range.
+    an action with a goal in what it obtains; `nr_huge_range` its range.  `groupings` cut the
+    machine as it is, and the other one, into pageblocks of another order, if that was asked;
+    `cma` is the area that `movable` has from boot, if that was.
     """
 
     owners: tuple[str, ...]
@@ -106,6 +110,8 @@ class WhatIf:
     from_boot: FromBoot | None
     mechanism: str
     doubts: tuple[Doubt, ...]
+    groupings: tuple[Grouping, Grouping] | None = None
+    cma: CmaArea | None = None
 
     @property
     def nr_obtained(self) -> tuple[int, int] | None:
@@ -130,6 +136,10 @@ class WhatIf:
             "sensitivity": [asdict(point) for point in self.sensitivity],
             "from_boot": None if self.from_boot is None else asdict(self.from_boot),
             "mechanism": self.mechanism,
+            "pageblock_order": None
+            if self.groupings is None
+            else dict(zip(("as_is", "movable"), map(asdict, self.groupings), strict=True)),
+            "cma": None if self.cma is None else asdict(self.cma),
             "rules": self.as_is.rules,
             "action": self.as_is.action,
             "doubts": [asdict(doubt) for doubt in self.doubts],
@@ -144,11 +154,14 @@ def whatif(
     fraction: Fraction | None = None,
     action: str = "compact_memory",
     truth: Truth | None = None,
+    pageblock_order: int | None = None,
 ) -> WhatIf:
     """Predict `action` as things are, and with the pages of the owners called `names` movable.
 
     Args:
+        names: whose pages; none where only the pageblocks are in question.
         fraction: which share of those pages can move at that moment; all of them by default.
+        pageblock_order: cut both placements into pageblocks of that order as well.
 
     Raises:
         UsageError: no such owner, one whose pages nobody can make movable, or no such action.
@@ -159,8 +172,15 @@ def whatif(
     as_is = predict(frames, action=action, truth=truth)
     line = _Line(frames, stuck, action, truth)
     chosen = line.choose(share.middle)
-    movable = predict(made_movable(frames, chosen), action=action, truth=truth)
+    changed = made_movable(frames, chosen) if len(chosen) else frames
+    movable = predict(changed, action=action, truth=truth) if len(chosen) else as_is
     movable = line.with_range(movable, share)
+    groupings = None
+    if pageblock_order is not None:
+        order = check_pageblock_order(pageblock_order)
+        both = ((frames, as_is), (changed, movable))
+        before, after = (grouping_of(machine, forecast, order) for machine, forecast in both)
+        groupings = before, after
     return WhatIf(
         owners=tuple(names),
         owners_from=owners.source,
@@ -173,9 +193,62 @@ def whatif(
         nr_huge_range=_gain_range(as_is, movable),
         sensitivity=line.points(as_is, movable, share),
         from_boot=from_boot(frames, stuck),
-        mechanism=mechanism_of(frames.rules.rules),
-        doubts=_doubts(frames, owners, as_is, movable, held, stuck),
+        mechanism=mechanism_of(frames.rules.rules) if names else REGROUPED,
+        doubts=_doubts(frames, owners, as_is, movable, held, stuck, is_regrouped=bool(groupings)),
+        groupings=groupings,
     )
+
+
+def whatif_cma(frames: Frames, nr_mib: int, *, action: str = "compact_memory") -> WhatIf:
+    """Predict `action` as things are, and had `nr_mib` MiB been a CMA area since boot.
+
+    Raises:
+        UsageError: no room for such an area, or no such action.
+    """
+    changed, area = with_cma_area(frames, nr_mib)
+    as_is = predict(frames, action=action)
+    with_area = predict(changed, action=action)
+    gain = figure_of(with_area) - figure_of(as_is)
+    noise = as_is.totals.noise + with_area.totals.noise
+    return WhatIf(
+        owners=(),
+        owners_from="page kinds",
+        nr_pages=area.nr_displaced,
+        nr_pages_made_movable=0,
+        fraction=Fraction(),
+        as_is=as_is,
+        movable=with_area,
+        nr_huge=gain,
+        nr_huge_range=(gain - noise, gain + noise),
+        sensitivity=(),
+        from_boot=None,
+        mechanism=CMA_AREA,
+        doubts=_unique((_CMA_DOUBT, *with_area.doubts, *as_is.doubts)),
+        cma=area,
+    )
+
+
+REGROUPED: Final = (
+    "assumed: the same pages where they are, cut into pageblocks of another order, and compacted "
+    "with this kernel's pageblocks. A kernel built with the other order "
+    "(CONFIG_PAGE_BLOCK_MAX_ORDER) would have placed pages otherwise: it groups them by pageblock"
+)
+CMA_AREA: Final = (
+    "assumed: an area given by cma= on the kernel's command line (CONFIG_CMA, CONFIG_DMA_CMA), "
+    "where the kernel puts it. Pages that stay were never allocated in it, and lie among others of "
+    "their kind in the same zone instead; all other pages are where they are"
+)
+_CMA_DOUBT: Final = Doubt(
+    "upper-bound",
+    "an upper bound: the pages that stay are taken to be as well grouped outside of the area as "
+    "they could be, one by one, and the area's user to hold none of it; only movable allocations "
+    "can use its free pages",
+)
+_REGROUP_DOUBT: Final = Doubt(
+    "same-placement",
+    "what a kernel with other pageblocks would have placed where does not show in a snapshot; "
+    "“at most” holds for any compaction of this placement, not for another placement",
+)
 
 
 def made_movable(frames: Frames, pfns: NDArray[np.int64]) -> Frames:
@@ -345,14 +418,18 @@ def _doubts(
     movable: Forecast,
     held: NDArray[np.int64],
     stuck: NDArray[np.int64],
+    *,
+    is_regrouped: bool,
 ) -> tuple[Doubt, ...]:
-    found = [
-        Doubt(
-            "upper-bound",
-            "an upper bound where the fraction is 1: every page of the owner moves whenever it is "
-            "asked to; pages that a device is using would stay, see the sensitivity line",
+    found = [_REGROUP_DOUBT] if is_regrouped else []
+    if len(held):
+        found.append(
+            Doubt(
+                "upper-bound",
+                "an upper bound where the fraction is 1: every page of the owner moves whenever it "
+                "is asked to; pages that a device is using would stay, see the sensitivity line",
+            )
         )
-    ]
     if len(held) > len(stuck):
         found.append(
             Doubt(
@@ -370,5 +447,10 @@ def _doubts(
                 "kind that no mechanism moves today; they are taken to move one by one",
             )
         )
-    all_doubts = (*found, *owners.doubts, *movable.doubts, *as_is.doubts)
+    by_owner = owners.doubts if len(held) else ()
+    return _unique((*found, *by_owner, *movable.doubts, *as_is.doubts))
+
+
+def _unique(all_doubts: Sequence[Doubt]) -> tuple[Doubt, ...]:
+    """Return the first doubt of each code, in order."""
     return tuple({doubt.code: doubt for doubt in reversed(all_doubts)}.values())[::-1]

@@ -11,24 +11,36 @@ from movable.report.units import memory_text
 
 def whatif_text(found: WhatIf, *, width: int, paint: Paint) -> str:
     """Return both forecasts, the gain, how it depends on the fraction, and the mechanism."""
-    who = printable(", ".join(found.owners))
+    who = _change(found)
     low, high = found.nr_huge_range
     lines = [
-        paint.bold(f"{found.as_is.action}, with the pages of {who} movable where they are"),
-        f"  {_held(found)}, by {found.owners_from}; rules of Linux {found.as_is.rules}",
+        paint.bold(f"{found.as_is.action}, {_title(found)}"),
+        *textwrap.wrap(
+            f"{_held(found)}; rules of Linux {found.as_is.rules}",
+            width,
+            initial_indent="  ",
+            subsequent_indent="  ",
+        ),
         "",
         *table(
             ["", "huge before", "huge after", "range", "pages moved"],
             [
                 _row("as it is", found.as_is.totals),
-                _row(f"{who} movable", found.movable.totals),
+                *([_row(who, found.movable.totals)] if who else []),
             ],
             paint=paint,
         ),
         "",
         *_obtained_lines(found, paint=paint),
-        f"Gain  {paint.bold(counted(found.nr_huge, _unit(found)))} ({low} to {high}), "
-        f"{_per_page(found)}",
+        *(
+            [
+                f"Gain  {paint.bold(counted(found.nr_huge, _unit(found)))} ({low} to {high})"
+                f"{_per_page(found)}"
+            ]
+            if who
+            else []
+        ),
+        *_grouping_lines(found, paint=paint),
         *_from_boot_lines(found, width=width),
         *_sensitivity_lines(found, paint=paint),
         "",
@@ -38,11 +50,62 @@ def whatif_text(found: WhatIf, *, width: int, paint: Paint) -> str:
     return "\n".join(lines)
 
 
+def _title(found: WhatIf) -> str:
+    if found.cma is not None:
+        return f"had {found.cma.nr_mib} MiB been a CMA area since boot"
+    parts = []
+    if found.owners:
+        who = printable(", ".join(found.owners))
+        parts.append(f"with the pages of {who} movable where they are")
+    if found.groupings is not None:
+        parts.append(f"in pageblocks of order {found.groupings[0].order}")
+    return ", ".join(parts)
+
+
+def _change(found: WhatIf) -> str:
+    """Return the name of the other machine; empty where it is the same one, cut otherwise."""
+    if found.cma is not None:
+        return "with the CMA area"
+    return f"{printable(', '.join(found.owners))} movable" if found.owners else ""
+
+
 def _held(found: WhatIf) -> str:
+    if (area := found.cma) is not None:
+        return (
+            f"node {area.nid} zone {printable(area.zone)}, PFN {area.start_pfn:#x} to "
+            f"{area.end_pfn - 1:#x}: {counted(area.nr_displaced, 'page')} that stay would lie "
+            f"elsewhere; in one piece without such pages today: at most {area.largest_run_mib} MiB"
+        )
+    if not found.owners:
+        return "the same pages where they are"
     text = f"{counted(found.nr_pages, 'page')} ({memory_text(found.nr_pages)})"
-    if found.nr_pages_made_movable == found.nr_pages:
-        return text
-    return f"{text}, {found.nr_pages_made_movable} of them made movable"
+    if found.nr_pages_made_movable != found.nr_pages:
+        text += f", {found.nr_pages_made_movable} of them made movable"
+    return f"{text}, by {found.owners_from}"
+
+
+def _grouping_lines(found: WhatIf, *, paint: Paint) -> list[str]:
+    """Return both machines in pageblocks of another order."""
+    if found.groupings is None:
+        return []
+    names = ("as it is", _change(found))
+    rows = [
+        (
+            name,
+            g.nr_blocks,
+            g.nr_blocks_spoilt,
+            memory_text(g.nr_blocks_spoilt << g.order),
+            g.nr_free_before,
+            g.nr_free_after,
+            g.nr_free_at_most,
+        )
+        for name, g in zip(names, found.groupings, strict=True)
+        if name
+    ]
+    order = found.groupings[0].order
+    head = ["", "blocks", "with a page that stays", "of memory", "free now", "after", "at most"]
+    title = paint.bold(f"In blocks of order {order} ({memory_text(1 << order)})")
+    return [*([""] if found.owners else []), title, *table(head, rows, paint=paint)]
 
 
 def _row(name: str, totals: Totals) -> tuple[object, ...]:
@@ -51,10 +114,12 @@ def _row(name: str, totals: Totals) -> tuple[object, ...]:
 
 
 def _per_page(found: WhatIf) -> str:
+    if found.cma is not None:
+        return ", an upper bound"
     if found.nr_huge <= 0:
-        return "nothing for making those pages movable"
+        return ", nothing for making those pages movable"
     each = found.nr_pages_made_movable / found.nr_huge
-    return f"one for every {each:.0f} pages made movable; an upper bound at fraction 1"
+    return f", one for every {each:.0f} pages made movable; an upper bound at fraction 1"
 
 
 def _obtained_lines(found: WhatIf, *, paint: Paint) -> list[str]:

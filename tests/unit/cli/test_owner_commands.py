@@ -78,8 +78,11 @@ def test_preflight_answers_by_exit_code(
         (("whatif", GPU, "--owner", "kernle"), "did you mean 'kernel'?"),
         (("whatif", OWN, "--owner", "slab:ext5"), "did you mean 'slab:ext4'?"),
         (("whatif", GPU, "--owner", "kernel", "--fraction", "1.5"), "from 0 to 1"),
-        (("whatif", GPU, "--owner", "kernel", "--pageblock-order", "10"), "of order 9 only"),
-        (("whatif", GPU, "--owner", "kernel", "--cma", "64M"), "does not tell"),
+        (("whatif", GPU, "--owner", "kernel", "--pageblock-order", "11"), "1 to 10"),
+        (("whatif", GPU, "--owner", "kernel", "--cma", "64M"), "a question of its own"),
+        (("whatif", GPU, "--cma", "63"), "a positive multiple of 2 MiB"),
+        (("whatif", GPU, "--cma", "1T"), "a positive multiple of 2 MiB"),
+        (("whatif", GPU, "--cma", "64G"), "no zone has as much memory in one piece"),
         (("whatif", GPU, "--owner", "reserved"), "nobody can make these pages movable"),
         (("whatif", GPU, "--owner", "kernel", "--action", "pray"), "no action 'pray'"),
         (("blockers", GPU, "--order", "11"), "order 11"),
@@ -155,3 +158,32 @@ def test_a_file_that_is_no_page_owner_text_is_named(
 
 def test_explain_takes_its_operands_in_either_order(capsys: pytest.CaptureFixture[str]) -> None:
     assert printed(capsys, "explain", GPU, "0x1a2b") == printed(capsys, "explain", "0x1a2b", GPU)
+
+
+def test_other_pageblocks_are_counted_beside_the_fixed_form(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    shown = json.loads(printed(capsys, "whatif", GPU, "--pageblock-order", "9", "--json"))
+    text = printed(capsys, "whatif", GPU, "--pageblock-order", "7", "--owner", "kernel")
+
+    by_nine = shown["pageblock_order"]["as_is"]
+    assert shown["as_is"] == shown["movable"]
+    assert shown["gain"]["nr_huge"] == 0
+    for name in ("before", "after"):
+        assert by_nine[f"nr_free_{name}"] == shown["as_is"][f"nr_huge_{name}"]
+    for words in ("In blocks of order 7 (512 KiB)", "at most", "would have placed"):
+        assert words in text
+
+
+def test_a_cma_area_says_where_and_what_it_assumes(capsys: pytest.CaptureFixture[str]) -> None:
+    shown = json.loads(printed(capsys, "whatif", GPU, "--cma", "64M", "--json"))
+    text = printed(capsys, "whatif", GPU, "--cma", "64")
+
+    area = shown["cma"]
+    assert area["end_pfn"] - area["start_pfn"] == 64 << 8
+    assert area["nr_displaced"] > 0
+    assert shown["gain"]["nr_huge"] == (
+        shown["movable"]["nr_huge_after"] - shown["as_is"]["nr_huge_after"]
+    )
+    for words in ("been a CMA area since boot", "an upper bound", "would lie elsewhere"):
+        assert words in text
