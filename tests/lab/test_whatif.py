@@ -96,7 +96,7 @@ def test_what_cannot_be_tried_is_told_before_anything_is_done(
 def test_a_directory_that_is_there_is_not_replaced(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert run(["lab", "whatif", "--record", str(tmp_path)]) == 1
+    assert run(["lab", "whatif", "--save", str(tmp_path)]) == 1
     assert "exists already" in capsys.readouterr().err
 
 
@@ -142,7 +142,7 @@ def test_a_real_kernel_moves_what_was_predicted(
 ) -> None:
     try:
         find_kernel("6.12")
-        arguments = ["--memory", "256M", "--pages", "16000", "--record", str(tmp_path / "kept")]
+        arguments = ["--memory", "256M", "--pages", "16000", "--save", str(tmp_path / "kept")]
         code = run(["lab", "whatif", *arguments, "--json"])
     except LabError as error:
         pytest.skip(str(error))

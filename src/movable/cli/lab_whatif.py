@@ -3,6 +3,7 @@
 import argparse
 from pathlib import Path
 
+from movable.cli.lab_arguments import add_guest, options_of, telling
 from movable.cli.output import Output
 from movable.errors import UsageError
 
@@ -24,16 +25,12 @@ examples:
   movable lab whatif                                     Linux 6.12, 512 MiB, a graphics driver
   movable lab whatif --kernel 6.1 --driver balloon --json
   movable lab whatif --memory 2G --pages 150000          hundreds of MiB of driver pages
-  movable lab whatif --record gpu-2g && movable score gpu-2g
+  movable lab whatif --save gpu-2g && movable score gpu-2g
   movable lab scaffold driver.py -o module && movable lab whatif --driver module"""
 
     def add_arguments(self, parser: argparse.ArgumentParser) -> None:
         """Declare the kernel, the machine and the driver."""
-        parser.add_argument(
-            "--kernel", metavar="K", help="a version, a release, or a bzImage (default: 6.12)"
-        )
-        parser.add_argument("--memory", metavar="SIZE", help="the guest's (default: 512M)")
-        parser.add_argument("--smp", type=int, metavar="N", help="the guest's CPUs (default: 1)")
+        add_guest(parser)
         parser.add_argument(
             "--driver",
             default="gpu",
@@ -50,32 +47,20 @@ examples:
             metavar="F",
             help="which share of its pages the gpu driver lets go in the end, 0 to 1 (default: 1)",
         )
-        parser.add_argument("--seed", type=int, metavar="N", help="other random choices")
         parser.add_argument(
-            "--timeout", type=int, metavar="S", help="end the guest after S seconds"
+            "--save", type=Path, metavar="DIR", help="keep the recording, for `movable score`"
         )
-        parser.add_argument(
-            "--record", type=Path, metavar="DIR", help="keep the recording, for `movable score`"
-        )
-        parser.add_argument("--force", action="store_true", help="replace DIR if it is there")
+        parser.add_argument("--force", action="store_true", help="replace DIR if it exists")
 
     def run(self, args: argparse.Namespace, output: Output) -> int:
         """Do the experiment, and show both sides."""
         if not 0 <= args.accept <= 1:
             raise UsageError(f"--accept {args.accept}: a share, from 0 to 1")
-        with output.progress("starting the lab") as progress:
-            from movable.lab.session import Options
-            from movable.lab.whatif import Plan, experiment
+        from movable.lab.whatif import Plan, experiment
 
-            options = Options(
-                kernel=args.kernel,
-                memory=args.memory,
-                nr_cpus=args.smp,
-                seed=args.seed,
-                timeout_s=args.timeout,
-            )
-            plan = Plan(args.driver, args.pages, args.accept, options)
-            found = experiment(plan, args.record, force=args.force, told=progress)
+        plan = Plan(args.driver, args.pages, args.accept, options_of(args))
+        with telling(output) as told:
+            found = experiment(plan, args.save, force=args.force, told=told)
         if args.json:
             output.json(found)
         else:

@@ -94,9 +94,18 @@ def fetch_kernel(name: str, *, progress: Progress = lambda doing: None) -> Kerne
     with made_once(top) as made:
         if made is not None:
             progress(f"fetching Linux {release}")
-            archive.unpack([f"linux-image-{release}", *_header_packages(archive, release)], made)
+            packages = _image_packages(archive, release)
+            archive.unpack([*packages, *_header_packages(archive, release)], made)
+            _prepare_image(made, release)
             _prepare_headers(made, top, release)
     return _kernel_in(top)
+
+
+def _image_packages(archive: Archive, release: str) -> list[str]:
+    """Return what a kernel comes in: one package up to 6.18, several since 6.19."""
+    parts = re.compile(rf"linux-(base|binary|modules)-{re.escape(release)}")
+    image = f"linux-image-{release}"
+    return [image, *(name for name in archive.depends(image) if parts.fullmatch(name))]
 
 
 def _header_packages(archive: Archive, release: str) -> list[str]:
@@ -151,6 +160,21 @@ def _kernel_in(top: Path) -> Kernel:
         next((found for found in modules if (found / "kernel").is_dir()), None),
         headers if (headers / "Module.symvers").is_file() else None,
     )
+
+
+def _prepare_image(made: Path, release: str) -> None:
+    """Have the bzImage where it was before kernels came in several packages."""
+    bzimage = made / "boot" / f"vmlinuz-{release}"
+    moved = made / "usr/lib/modules" / release / "vmlinuz"
+    if not bzimage.exists() and moved.is_file():
+        bzimage.parent.mkdir(exist_ok=True)
+        moved.rename(bzimage)
+    modules = [made / prefix / "lib/modules" / release / "kernel" for prefix in ("", "usr")]
+    if not bzimage.is_file() or not any(found.is_dir() for found in modules):
+        raise LabError(
+            f"Linux {release}: Debian's archive no longer has all of its packages (no bzImage, or "
+            "no modules); name another kernel"
+        )
 
 
 def _prepare_headers(made: Path, top: Path, release: str) -> None:
