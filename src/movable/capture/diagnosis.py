@@ -17,7 +17,13 @@ from movable.capture.machine import (
     read_small,
     reason_of,
 )
-from movable.capture.sources import BRACKET_SOURCES, PAGE_SOURCES, TEXT_SOURCES, Source
+from movable.capture.sources import (
+    BRACKET_SOURCES,
+    PAGE_OWNER,
+    PAGE_SOURCES,
+    TEXT_SOURCES,
+    Source,
+)
 from movable.capture.version import parse_version
 from movable.capture.zoneinfo import parse_zoneinfo
 from movable.errors import PrivilegeError
@@ -89,7 +95,7 @@ def diagnose(root: Path = Path("/")) -> Diagnosis:
     check_linux(root)
     zones = parse_zoneinfo(read_small(root / "proc/zoneinfo").decode("utf-8", "replace"))
     version = read_small(root / "proc/version").decode("utf-8", "replace")
-    sources = (*PAGE_SOURCES, *BRACKET_SOURCES, *TEXT_SOURCES)
+    sources = (*PAGE_SOURCES, *BRACKET_SOURCES, PAGE_OWNER, *TEXT_SOURCES)
     states = [state for source in sources if (state := _state(root, source))]
     return Diagnosis(
         release=parse_version(version),

@@ -22,7 +22,8 @@ from movable.capture.limits import (
     check_page_bytes,
     page_bytes_limit,
 )
-from movable.capture.sources import SYSCTL_PREFIX, name_of
+from movable.capture.machine import capture, keep_page_owner
+from movable.capture.sources import PAGE_OWNER, SYSCTL_PREFIX, name_of
 from movable.capture.sysctl import format_sysctl
 from movable.errors import PrivilegeError, SnapshotError, UsageError
 from movable.mm.snapshot import Missing, Snapshot
@@ -47,15 +48,11 @@ def open_snapshot(path: Path | None, *, part: str | None = None) -> Snapshot:
         PrivilegeError: the live machine's page files, or `path`, may not be read.
     """
     if path is None:
-        from movable.capture.machine import capture
-
         return capture()
     try:
         path, part = _split_part(path, part)
         if path.is_dir():
             if (root := _live_root(path)) is not None:
-                from movable.capture.machine import capture
-
                 return capture(root)
             return _open_directory(path, part)
         with path.open("rb") as file:
@@ -108,6 +105,9 @@ def _open_directory(top: Path, part: str | None) -> Snapshot:
         if name in PAGE_FILES:
             _check_page_file(raw, name, nr_bytes)
             raw.columns[name] = load_words(path)
+        elif name == PAGE_OWNER.name and nr_bytes > MAX_TEXT_BYTES:
+            with path.open("rb") as text:
+                keep_page_owner(raw.texts, text, str(path))
         elif texts.has_room(name, nr_bytes):
             texts.add(name, path.read_bytes())
     for place in (directory.parent, directory):

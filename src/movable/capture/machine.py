@@ -12,15 +12,17 @@ import sys
 from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
-from typing import Final
+from typing import BinaryIO, Final
 
 import numpy as np
 
 from movable.capture.assemble import RawFiles, assemble, check_zones, nr_pfns_of
 from movable.capture.kpage import WORD_BYTES, read_page_files
 from movable.capture.limits import MAX_TEXT_BYTES
+from movable.capture.page_owner import open_page_owner, packed
 from movable.capture.sources import (
     BRACKET_SOURCES,
+    PAGE_OWNER,
     PAGE_SOURCES,
     SYSCTLS,
     TEXT_SOURCES,
@@ -40,17 +42,18 @@ _LIVE_ROOT: Final = Path("/")
 _POST: Final = ".post"
 
 
-def capture(root: Path = _LIVE_ROOT, *, pages: bool = True) -> Snapshot:
+def capture(root: Path = _LIVE_ROOT, *, pages: bool = True, page_owner: bool = False) -> Snapshot:
     """Return a snapshot of the machine whose /proc and /sys are below `root`.
 
     Args:
         root: "/", or a directory with recorded files (flat, or with proc/ and sys/ in it).
         pages: whether to read the page files; without them the page columns are empty, and no
             privilege is needed.
+        page_owner: whether to read page_owner too, after all else: it can take minutes.
 
     Raises:
         PrivilegeError: the page files may not be read; try `pages=False`.
-        CaptureError: not Linux, or a kernel without page files.
+        CaptureError: not Linux, or a kernel without page files, or without page_owner.
         SnapshotError: the zones contradict each other.
     """
     if not (root / "proc").is_dir() and root != _LIVE_ROOT:
@@ -58,6 +61,8 @@ def capture(root: Path = _LIVE_ROOT, *, pages: bool = True) -> Snapshot:
 
         return open_snapshot(root)
     check_linux(root)
+    if page_owner:
+        _check_page_owner(root)
     raw = RawFiles("live machine" if root == _LIVE_ROOT else str(root))
     with ExitStack() as stack:
         files = _open_page_files(root, raw, stack) if pages else {}
@@ -78,9 +83,39 @@ def capture(root: Path = _LIVE_ROOT, *, pages: bool = True) -> Snapshot:
             raw.columns = {name: words[:end] for name, words in columns.items()}
             for source in BRACKET_SOURCES:
                 _read_source(root, source, raw, suffix=_POST)
+    if page_owner:
+        with open_page_owner(root / PAGE_OWNER.path) as file:
+            keep_page_owner(raw.texts, file, str(root / PAGE_OWNER.path))
     if not pages:
         raw.missing.extend(Missing(source.name, "not asked for") for source in PAGE_SOURCES)
     return assemble(raw)
+
+
+def _check_page_owner(root: Path) -> None:
+    """Refuse before anything is read; opening it costs nothing."""
+    path = root / PAGE_OWNER.path
+    try:
+        path.open("rb", buffering=0).close()
+    except PermissionError as error:
+        raise PrivilegeError(str(path), "root") from error
+    except OSError as error:
+        raise CaptureError(f"no {path}: {reason_of(PAGE_OWNER, error)}") from error
+
+
+def keep_page_owner(texts: dict[str, bytes], file: BinaryIO, source: str) -> None:
+    """Add what is kept of the page_owner text in `file` to `texts`.
+
+    Raises:
+        ParseError: it is not as the kernel writes it.
+        CaptureError: it is more than a snapshot holds.
+    """
+    kept = packed(file, source)
+    if max(map(len, kept.values())) > MAX_TEXT_BYTES:
+        raise CaptureError(
+            f"{source}: more than {MAX_TEXT_BYTES >> 20} MiB even when folded; keep the text "
+            "beside the snapshot, and give it to commands with --page-owner FILE"
+        )
+    texts.update(kept)
 
 
 def _counts_are_plain(raw: RawFiles) -> bool:

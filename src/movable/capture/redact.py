@@ -33,6 +33,7 @@ _KEPT: Final = (
     "zram*mm_stat",
     "*/mm_stat",
     "page_owner.stacks",
+    "page_owner.records",
     "page_owner.blocks",
     "pageblock_types",
     "truth_pages",

@@ -7,6 +7,7 @@ _ROOT: Final = "root"
 
 _PREFIXES: Final = (
     "sys/kernel/debug/extfrag/",
+    "sys/kernel/debug/",
     "sys/devices/virtual/block/",
     "sys/devices/system/",
     "sys/kernel/mm/",
@@ -97,6 +98,14 @@ TEXT_SOURCES: Final = (
     Source("sys/devices/system/memory/block_size_bytes", "unit of hotplug", expected=False),
     Source("sys/devices/virtual/block/zram*/mm_stat", "pages that zram holds", expected=False),
 )
+
+PAGE_OWNER: Final = Source(
+    "sys/kernel/debug/page_owner",
+    "who allocated each page: names drivers (capture --page-owner)",
+    _ROOT,
+    "CONFIG_PAGE_OWNER, page_owner=on at boot, and debugfs mounted",
+)
+"""Read only when asked for: gigabytes of text, and minutes, on a large machine."""
 
 SYSCTLS: Final = (
     "vm/compact_unevictable_allowed",

@@ -35,12 +35,19 @@ class CaptureCommand:
 examples:
   sudo movable capture                      write HOSTNAME.movable
   sudo movable capture -o before.movable    choose the name
+  sudo movable capture --page-owner         on a kernel booted with page_owner=on
   movable capture --script > capture.sh     for a machine without Python: busybox will do"""
 
     def add_arguments(self, parser: argparse.ArgumentParser) -> None:
         """Declare the arguments."""
         parser.add_argument("-o", "--output", type=Path, metavar="FILE", help="file to write")
         parser.add_argument("--force", action="store_true", help="replace FILE if it exists")
+        parser.add_argument(
+            "--page-owner",
+            action="store_true",
+            help="keep who allocated each page too, by /sys/kernel/debug/page_owner: it names "
+            "drivers; takes page_owner=on at boot, and seconds to minutes",
+        )
         parser.add_argument(
             "--script",
             action="store_true",
@@ -62,7 +69,7 @@ examples:
         check_target(path, force=args.force)
         start_s = time.perf_counter()
         with output.progress("reading the page files") as doing:
-            snapshot = capture()
+            snapshot = capture(page_owner=args.page_owner)
             captured_s = time.perf_counter()
             doing(f"writing {path}")
             nr_bytes = save_snapshot(snapshot, path, force=args.force)

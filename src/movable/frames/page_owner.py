@@ -14,7 +14,14 @@ from typing import BinaryIO, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from movable.capture.page_owner import open_page_owner, parse_stack, pieces
+from movable.capture.page_owner import (
+    RECORDS_TEXT,
+    STACKS_TEXT,
+    open_page_owner,
+    parse_stack,
+    pieces,
+    unpacked,
+)
 from movable.compiled.page_owner import (
     BAD_HEAD,
     DONE,
@@ -37,7 +44,7 @@ UNTOLD: Final = 0xFF
 """In `PageOwner.types`: a pageblock that no record lies in."""
 
 RAW_TEXT: Final = "page_owner"
-_COLUMNS_TEXT, _STACKS_TEXT = "page_owner.tsv", "page_owner.stacks"
+_COLUMNS_TEXT: Final = "page_owner.tsv"
 _MIN_RECORD_BYTES: Final = 64
 _TABLE_SLOTS: Final = 1 << 17
 _NEW_STACKS: Final = 4096  # In one scan; it goes on where it stopped.
@@ -89,15 +96,21 @@ def page_owner_of(snapshot: Snapshot, *, rules: OwnerRules | None = None) -> Pag
 
     Raises:
         ParseError: a record is not as the kernel writes it.
+        SnapshotError: damaged, or no record in it.
     """
     source, nr_pfns = f"{snapshot.source}/{RAW_TEXT}", snapshot.nr_pfns
     if RAW_TEXT in snapshot.texts:
         file = io.BytesIO(snapshot.texts[RAW_TEXT])
         return fold_page_owner(file, source=source, nr_pfns=nr_pfns, rules=rules)
-    if _COLUMNS_TEXT not in snapshot.texts or _STACKS_TEXT not in snapshot.texts:
+    if STACKS_TEXT not in snapshot.texts:
         return None
     folder = _Folder(source, nr_pfns, rules or load_rules())
-    folder.add_columns(snapshot.texts[_COLUMNS_TEXT], snapshot.texts[_STACKS_TEXT])
+    if RECORDS_TEXT in snapshot.texts:
+        folder.add_packed(snapshot.texts[RECORDS_TEXT], snapshot.texts[STACKS_TEXT])
+    elif _COLUMNS_TEXT in snapshot.texts:
+        folder.add_columns(snapshot.texts[_COLUMNS_TEXT], snapshot.texts[STACKS_TEXT])
+    else:
+        return None
     return folder.finish()
 
 
@@ -156,11 +169,25 @@ class _Folder:
             elif scanned.status not in (DONE, NO_STACK_ROOM):
                 self._complain(buffer, at, is_head=scanned.status == BAD_HEAD)
 
-    def add_columns(self, columns: bytes, stacks: bytes) -> None:
-        """Add the records of a recording: a line of fields a record, and numbered stacks."""
+    def add_packed(self, records: bytes, stacks: bytes) -> None:
+        """Add the records that a capture kept, and its numbered stacks."""
+        self._name_stacks(stacks)
+        found = unpacked(
+            records,
+            nr_pfns=len(self._codes),
+            nr_stacks=self._nr_stacks,
+            source=self._source,
+        )
+        self._add(Records(*found))
+
+    def _name_stacks(self, stacks: bytes) -> None:
         for block in stacks.decode(errors="replace").split("#")[1:]:
             _, _, text = block.partition("\n")
             self._name_stack(text)
+
+    def add_columns(self, columns: bytes, stacks: bytes) -> None:
+        """Add the records of a recording: a line of fields a record, and numbered stacks."""
+        self._name_stacks(stacks)
         rows = [line.split("\t") for line in columns.decode(errors="replace").splitlines()]
         for lineno, row in enumerate(rows, start=1):
             if len(row) != 8 or not (row[0] + row[1] + row[7]).isdecimal():

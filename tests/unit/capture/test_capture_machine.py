@@ -1,5 +1,6 @@
 """Capture: of recorded roots anywhere, and of this machine where it is Linux."""
 
+import gzip
 import os
 import sys
 from collections.abc import Iterator
@@ -9,12 +10,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from movable.capture import files
 from movable.capture.files import open_snapshot
 from movable.capture.kpage import read_page_files
 from movable.capture.machine import capture
 from movable.errors import CaptureError, PrivilegeError, SnapshotError
 from movable.mm.flags import KPF_BUDDY, KPF_MMAP
-from raw_files import page_words, write_flat, write_root, zones_end
+from raw_files import GOLDEN, page_words, write_flat, write_root, zones_end
 
 on_linux = pytest.mark.skipif(sys.platform != "linux", reason="captures this machine")
 as_root = pytest.mark.skipif(
@@ -176,3 +178,30 @@ def test_a_live_root_or_its_proc_is_captured_not_walked(tmp_path: Path) -> None:
     for place, source in ((tmp_path, str(tmp_path)), (tmp_path / "proc", "live machine")):
         with suppress(CaptureError):  # Not root, or no kpageflags: that is not a walk either.
             assert open_snapshot(place).source == source
+
+
+def test_page_owner_is_kept_when_asked_for(tmp_path: Path) -> None:
+    root = write_root(tmp_path)
+    dump = gzip.decompress((GOLDEN / "own-slab-512m.page_owner.gz").read_bytes())
+    (root / "sys/kernel/debug").mkdir(parents=True)
+
+    with pytest.raises(CaptureError, match="page_owner=on at boot"):
+        capture(root, page_owner=True)
+    (root / "sys/kernel/debug/page_owner").write_bytes(dump)
+    snapshot = capture(root, page_owner=True)
+
+    assert {"page_owner.records", "page_owner.stacks"} < snapshot.texts.keys()
+    assert "page_owner" not in snapshot.texts
+    assert b"labd" not in b"".join(snapshot.texts.values())
+    assert "page_owner.records" not in capture(root).texts
+
+
+def test_a_page_owner_text_too_large_to_keep_is_folded(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    flat = write_flat(tmp_path / "host")
+    dump = gzip.decompress((GOLDEN / "own-slab-512m.page_owner.gz").read_bytes())
+    (flat / "page_owner").write_bytes(dump)
+    monkeypatch.setattr(files, "MAX_TEXT_BYTES", 1 << 20)
+
+    assert {"page_owner.records", "page_owner.stacks"} < open_snapshot(flat).texts.keys()

@@ -15,7 +15,16 @@ import zstandard
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from movable.capture.page_owner import PIECE_BYTES, StackLine, parse_stack, pieces
+from movable.capture.page_owner import (
+    PIECE_BYTES,
+    RECORDS_TEXT,
+    STACKS_TEXT,
+    StackLine,
+    packed,
+    parse_stack,
+    pieces,
+    unpacked,
+)
 from movable.errors import ParseError, SnapshotError, UsageError
 from movable.frames.owner_rules import load_rules
 from movable.frames.owners import owners_of
@@ -321,3 +330,52 @@ def test_rules_in_another_form_are_usage_errors(text: str, tmp_path: Path) -> No
 
     with pytest.raises(UsageError, match=r"mine\.toml"):
         load_rules(path)
+
+
+def with_kept(scenario: str, kept: dict[str, bytes]) -> PageOwner:
+    found = page_owner_of(replace(recorded(scenario).snapshot, texts=kept))
+    assert found is not None
+    return found
+
+
+@pytest.mark.parametrize("scenario", DUMPS)
+def test_what_a_snapshot_keeps_says_the_same_as_the_text(scenario: str) -> None:
+    text = dump(scenario)
+    kept = packed(io.BytesIO(text), "page_owner")
+
+    found, told = with_kept(scenario, kept), folded(text)
+
+    assert sum(map(len, kept.values())) * 100 < len(text)
+    assert (found.nr_records, found.nr_stacks) == (told.nr_records, told.nr_stacks)
+    assert found.nr_unnamed == told.nr_unnamed
+    assert (found.types == told.types).all()
+    names = [np.array(one.told.names)[one.told.codes] for one in (found, told)]
+    assert (names[0] == names[1]).all()
+
+
+def test_lines_that_are_no_stack_do_not_make_another_one() -> None:
+    one = FEW_RECORDS.split(b"\n\n")[0]
+    migrated = one + b"\nPage has been migrated, last migrate reason: compaction"
+    charged = one + b"\nCharged to memcg /user.slice"
+
+    kept = packed(io.BytesIO(b"\n\n".join((one, migrated, charged)) + b"\n\n"), "page_owner")
+
+    assert kept[STACKS_TEXT].count(b"#") == 1
+    assert b"memcg" not in kept[STACKS_TEXT]
+    assert b"migrated" not in kept[STACKS_TEXT]
+    assert len(unpacked(kept[RECORDS_TEXT], nr_pfns=3, nr_stacks=1, source="kept").pfn) == 3
+
+
+@pytest.mark.parametrize("text", [b"", b"\n\n", FEW_RECORDS[:300], b"root:x:0:0\n\n"])
+def test_what_is_not_a_page_owner_text_is_not_kept(text: bytes) -> None:
+    with pytest.raises((ParseError, SnapshotError)):
+        packed(io.BytesIO(text), "page_owner")
+
+
+@given(data=st.binary(max_size=60), nr_pfns=st.integers(0, 100))
+def test_damaged_records_are_one_error(data: bytes, nr_pfns: int) -> None:
+    whole = packed(io.BytesIO(FEW_RECORDS), "page_owner")[RECORDS_TEXT]
+    compressed = zstandard.ZstdCompressor().compress(data)
+    for damaged in (data, whole[: len(data)], whole[:20] + data + whole[20:], compressed):
+        with suppress(SnapshotError):
+            unpacked(damaged, nr_pfns=nr_pfns, nr_stacks=3, source="records")
