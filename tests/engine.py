@@ -8,7 +8,7 @@ import numpy as np
 from movable.compiled.buddy import expand, free_one_page
 from movable.compiled.compact import compact_zone
 from movable.compiled.migrate import compaction_alloc
-from movable.compiled.pcp import drain_pages_zone, free_unref_page
+from movable.compiled.pcp import drain_pages_zone, free_page
 from movable.compiled.scan import (
     isolate_freepages,
     isolate_freepages_block,
@@ -96,7 +96,7 @@ class Engine:
 
     def free_to_pcp(self, pfn: int, order: int) -> None:
         """Free a block as its last user does."""
-        free_unref_page(self.pages, self.zone, self.rules, pfn, order)
+        free_page(self.pages, self.zone, self.rules, pfn, order)
 
     def split(self, pfn: int, low: int, high: int) -> None:
         """Give back what an allocation of order `low` leaves of a block of order `high`."""

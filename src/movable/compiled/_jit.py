@@ -43,7 +43,8 @@ def _jit(**options: object) -> Callable[[F], F]:
     # `_nrt`: no reference counts.  Compiled code allocates nothing and keeps no array, and to
     # count references to eight arrays at each step took six times as long as the steps.
     make = cast(Callable[..., Callable[[F], F]], numba.njit)
-    return make(cache=True, nogil=True, error_model="numpy", _nrt=False, **options)
+    options |= {"nogil": True, "error_model": "numpy", "_nrt": False, "no_cfunc_wrapper": True}
+    return make(cache=True, **options)
 
 
 def compiled(function: F) -> F:
@@ -55,8 +56,9 @@ def hot(function: F) -> F:
     """Compile `function`, and never call it from compiled code: it runs once a page.
 
     A call passes the eight arrays of `Pages` by value, which takes longer than a page does.
+    Python cannot call it either, unless the JIT is off: there is no wrapper to compile.
     """
-    return _jit(forceinline=True)(function)
+    return _jit(forceinline=True, no_cpython_wrapper=True)(function)
 
 
 def inlined(function: F) -> F:

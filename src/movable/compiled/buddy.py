@@ -18,6 +18,7 @@ from movable.mm.constants import (
     MIGRATE_MOVABLE,
     MIGRATE_TYPES,
     NR_PAGE_ORDERS,
+    PAGEBLOCK_NR_PAGES,
     PAGEBLOCK_ORDER,
 )
 from movable.mm.kinds import TAIL, UNMAPPED, PageKind
@@ -251,6 +252,8 @@ def adopt_free_blocks(pages: Pages, zone: np.void) -> int:
     Returns:
         Free pages.
     """
+    if not zone["has_lists"]:
+        return count_free_blocks(pages, zone)
     nr_free = 0
     pfn = zone["start_pfn"]
     while pfn < zone["end_pfn"]:
@@ -260,6 +263,24 @@ def adopt_free_blocks(pages: Pages, zone: np.void) -> int:
             add_to_free_list(pages, zone, pfn, order, to_tail)
             nr_free += 1 << order
         pfn += 1 << order
+    return nr_free
+
+
+@inlined
+def count_free_blocks(pages: Pages, zone: np.void) -> int:
+    """Count the zone's free blocks, and return its free pages."""
+    nr_free = 0
+    end_pfn = int64(zone["end_pfn"])
+    pfn = int64(zone["start_pfn"])
+    while pfn < end_pfn:
+        row = zone["nr_free"][int64(pages.migratetype[pfn >> PAGEBLOCK_ORDER])]
+        block_end = min((pfn | (PAGEBLOCK_NR_PAGES - 1)) + 1, end_pfn)
+        for page in range(pfn, block_end):  # Which ones are free follows no pattern: no branches.
+            is_head = int64(pages.kind[page] == FREE)
+            order = int64(pages.order[page])
+            row[order] += is_head
+            nr_free += is_head << order
+        pfn = block_end
     return nr_free
 
 

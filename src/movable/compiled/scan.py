@@ -8,6 +8,7 @@ its mapping are not looked at here: they are in its `Role`, decided when the sna
 from typing import NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
 from movable.compiled._jit import compiled, hot, inlined, int64
 from movable.compiled.buddy import (
@@ -97,6 +98,62 @@ class Sources(NamedTuple):
     nr_isolated: int
 
 
+class BasePages(NamedTuple):
+    """What a walk over base pages found: sources, all pages, and steps where a block is one.
+
+    `is_marked` tells if one source was not a driver's, `is_full` that the cluster is.
+    """
+
+    next_pfn: int
+    nr_taken: int
+    nr_pages: int
+    nr_steps: int
+    is_marked: bool
+    is_full: bool
+
+
+@hot
+def isolate_base_pages(
+    pages: Pages,
+    roles: NDArray[np.uint8],
+    cc: np.void,
+    pfn: int,
+    end_pfn: int,
+    first: int,
+    room: int,
+) -> BasePages:
+    """Isolate sources of one page, up to a large folio or a block of pageblock order.
+
+    Which pages are sources follows no pattern, so the walk has no branch that depends on it: every
+    page is written down, and the next one over it unless it was a source.
+
+    Args:
+        first: where in ``cc["isolated"]`` to begin.
+        room: how many pages the cluster lacks.
+    """
+    limit = first + (PAGEBLOCK_NR_PAGES if cc["finish_pageblock"] else max(room, 1))
+    start_pfn = next_pfn = pfn
+    nr_steps = 0
+    nr_marked = 0
+    taken = first
+    while pfn < end_pfn and taken < limit:
+        role = roles[pages.kind[pfn]]
+        order = int64(pages.order[pfn])
+        is_step = pfn >= next_pfn  # Not inside the free block or compound page before.
+        is_source = is_step & (role >= LRU)
+        if (is_source & (order > 0)) | (is_step & (order >= PAGEBLOCK_ORDER)):
+            break
+        cc["isolated"][taken] = pfn
+        taken += is_source
+        nr_marked += is_source & (role != DRIVER)
+        nr_steps += is_step
+        next_pfn = pfn + (1 << order) if is_step else next_pfn
+        pfn += 1
+    is_full = taken == limit and not cc["finish_pageblock"]
+    nr_pages = max(pfn, next_pfn) - start_pfn
+    return BasePages(pfn, taken - first, nr_pages, nr_steps, nr_marked > 0, is_full)
+
+
 @compiled
 def isolate_migratepages_block(
     pages: Pages,
@@ -118,6 +175,7 @@ def isolate_migratepages_block(
     """
     roles = pages.roles[0 if cc["mode"] == MIGRATE_SYNC else 1]
     fail_fast = cc["direct"] != 0 and cc["mode"] == MIGRATE_ASYNC
+    is_plain = cc["ignore_skip_hint"] != 0 and not fail_fast
     block = 1 << max(int(cc["order"]), 0)
     edge = (low_pfn & -block) + block
     at_start = low_pfn % PAGEBLOCK_NR_PAGES == 0 or (
@@ -133,6 +191,17 @@ def isolate_migratepages_block(
     is_marked = False
     pfn = low_pfn
     while pfn < end_pfn:
+        if is_plain:
+            first = int64(cc["nr_taken"]) + nr_taken
+            room = COMPACT_CLUSTER_MAX - cc["nr_migratepages"] - nr_isolated
+            plain = isolate_base_pages(pages, roles, cc, pfn, end_pfn, first, room)
+            pfn = plain.next_pfn
+            nr_taken += plain.nr_taken
+            nr_isolated += plain.nr_taken
+            nr_scanned += plain.nr_pages if rules["count_jumps"] else plain.nr_steps
+            is_marked |= plain.is_marked and (at_start or not rules["finish_pageblock"])
+            if pfn >= end_pfn or plain.is_full:
+                break
         if fail_fast and pfn >= edge:
             if nr_isolated > 0:
                 break

@@ -120,7 +120,10 @@ MAX_BATCH: Final = 2048
 """Folios in one migration batch, and room for the pieces of split ones."""
 
 CONTROL_DTYPE: Final = np.dtype(
-    [("isolated", np.int64, (MAX_BATCH,)), ("dst", np.int64, (MAX_BATCH,))]
+    [
+        ("isolated", np.int64, (MAX_BATCH,)),
+        ("dst", np.int64, (MAX_BATCH,)),
+    ]
     + [
         (name, np.int64)
         for name in (

@@ -179,7 +179,8 @@ def new_zone(
     if free_lists is not None:
         for order, migratetype, pfns in free_lists:
             _relink(pages, zone, order, migratetype, pfns)
-    adopt_pcp_blocks(pages, record)
+    if (pages.kind[record["start_pfn"] : record["end_pfn"]] == PageKind.PCP).any():
+        adopt_pcp_blocks(pages, record)
     return zone
 
 
