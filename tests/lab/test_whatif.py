@@ -79,7 +79,7 @@ def test_wrong_contents_are_shouted_and_a_balloon_has_none() -> None:
     ("arguments", "sentence"),
     [
         (["--driver", "nosuch"], "no driver 'nosuch': there are gpu, balloon, zsmalloc"),
-        (["--pages", "100000"], "--pages 100000: from 512 to 58982 fit"),
+        (["--pages", "100000"], "--pages 100000: from 512 to 58840 fit"),
         (["--pages", "4"], "--pages 4: from 512"),
         (["--accept", "1.5"], "--accept 1.5: a share, from 0 to 1"),
         (["--driver", "balloon", "--accept", "0.5"], "only the gpu driver can accept"),

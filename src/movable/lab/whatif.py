@@ -31,10 +31,13 @@ from movable.predict.recording import Recording, Step, open_recording, steps_of
 from movable.predict.score import forecast_of, score
 from movable.predict.scorecard import Score
 
-_SHARE: Final = 0.29
-"""The driver's pages if their number is not given: a share of all memory."""
+_KERNELS_OWN: Final = 26_000
+"""Pages that the kernel and the guest's file system use, about: the rest is the experiment's."""
 
-_MAX_SHARE: Final = 0.45
+_SHARE: Final = 0.36
+"""The driver's pages if their number is not given: a share of that rest."""
+
+_MAX_SHARE: Final = 0.56
 _MIN_PAGES: Final = 512
 _LEAVES: Final = "anon00002"
 """The process that ends: the second one."""
@@ -222,13 +225,13 @@ def _scenario(plan: Plan) -> Scenario:
     )
     total = plan.options.apply(parsed).machine.number("memory")
     nr_pages = _nr_pages(plan, total)
-    leaves = min(2.4 * nr_pages, (0.62 if total <= 1 << 17 else 0.68) * total)
+    rest = total - _KERNELS_OWN
     text = _SCENARIO.format(
         name=_name_of(plan, memory),
         driver=Path(plan.driver).name,
         memory=memory,
-        stays=round(0.1 * total) * 4,
-        leaves=round(leaves) * 4,
+        stays=round(0.125 * rest) * 4,
+        leaves=round(min(2.4 * nr_pages, 0.78 * rest)) * 4,
     )
     if plan.driver in ("balloon", "zsmalloc"):
         text += f'\n[[step]]\ndo = "load"\ndriver = "{plan.driver}"\n'
@@ -243,11 +246,12 @@ def _name_of(plan: Plan, memory: str) -> str:
 
 def _nr_pages(plan: Plan, total: int) -> int:
     """Return how many pages the driver is to have on a machine of `total`."""
-    nr_pages = round(_SHARE * total) if plan.nr_pages is None else plan.nr_pages
-    if not _MIN_PAGES <= nr_pages <= _MAX_SHARE * total:
+    rest = total - _KERNELS_OWN
+    nr_pages = round(_SHARE * rest) if plan.nr_pages is None else plan.nr_pages
+    if not _MIN_PAGES <= nr_pages <= _MAX_SHARE * rest:
         raise UsageError(
-            f"--pages {nr_pages}: from {_MIN_PAGES} to {int(_MAX_SHARE * total)} fit such a "
-            f"guest; --memory gives it more"
+            f"--pages {nr_pages}: from {_MIN_PAGES} to {int(_MAX_SHARE * rest)} fit such a guest; "
+            "--memory gives it more"
         )
     return nr_pages
 

@@ -50,7 +50,9 @@ def test_the_wheel_holds_every_file_of_the_package(wheel: Path) -> None:
 
     assert files - packed == set()
     assert {"movable/report/templates/report.js", "movable/samples/gpu.movable"} <= packed
-    assert any(name.endswith("licenses/LICENSE") for name in packed)
+    assert {"movable/lab/guest/module/Kbuild", "movable/lab/templates/Kbuild.j2"} <= packed
+    for license_file in ("LICENSE", "src/movable/lab/guest/module/COPYING"):
+        assert any(name.endswith(f"licenses/{license_file}") for name in packed)
 
 
 def test_installed_elsewhere_it_runs(elsewhere: Path, tmp_path: Path) -> None:
