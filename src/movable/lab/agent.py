@@ -78,7 +78,8 @@ class Agent:
                     self.events.append(text)
                 return Answer(float(seconds), text, tuple(notes))
             if kind == "error":
-                raise GuestError(f"{command}: {rest}")
+                said = "; ".join([*notes[-1:], rest])
+                raise GuestError(f"{' '.join(command.split()[:2])}: {said}")
             if kind == "note":
                 notes.append(rest)
                 self.events.append(rest)

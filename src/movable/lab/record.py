@@ -55,9 +55,10 @@ def record(
         except (MovableError, KeyboardInterrupt) as error:
             why = str(error) or "interrupted"
             save(running, directory, action, force=force, error=why)
+            kept = f"what was recorded until then is in {directory}"
             if isinstance(error, GuestError):
-                message = f"{error}; what was recorded until then is in {directory}"
-                raise GuestError(message) from error
+                raise GuestError(f"{error}; {kept}") from error
+            told(f"{why}: {kept}")
             raise
         wall_s = save(running, directory, action, force=force)
         blocks = tuple(running.nr_free_blocks("before"))
@@ -72,25 +73,30 @@ def _carry_out(
 ) -> None:
     running.start()
     for step in before:
-        told(f"step {step.name}")
-        running.run(step)
+        _run(running, step, told)
     running.settle()
     told("snapshot before")
     running.snapshot("before")
     if not after:
         return
-    told(f"step {after[0].name}")
-    running.run(after[0])
+    _run(running, after[0], told)
     running.snapshot_now("after_now")
     running.drain()
     told("snapshot after")
     running.snapshot("after")
     for step in after[1:]:
-        told(f"step {step.name}")
-        running.run(step)
+        _run(running, step, told)
     if len(after) > 1:
         running.settle()
         running.snapshot("end")
+
+
+def _run(running: Session, step: Table, told: Callable[[str], None]) -> None:
+    told(f"step {step.name}")
+    try:
+        running.run(step)
+    except GuestError as error:
+        raise GuestError(f"step {step.name}: {error}") from error
 
 
 def check_directory(directory: Path, *, force: bool) -> None:

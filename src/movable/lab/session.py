@@ -18,7 +18,14 @@ from movable.lab.agent import Agent, Answer
 from movable.lab.initramfs import initramfs
 from movable.lab.kernels import DEFAULT, Kernel, find_kernel
 from movable.lab.module import build_module
-from movable.lab.steps import LAB_PROC, GuestSteps, action_of, kernel_modules, needs_disk
+from movable.lab.steps import (
+    LAB_PROC,
+    GuestSteps,
+    action_of,
+    check_steps,
+    kernel_modules,
+    needs_disk,
+)
 from movable.lab.vm import Shape, arena_mib, booted
 from movable.mm.constants import PAGE_SIZE
 from movable.model.scenario import Scenario, Table
@@ -110,7 +117,7 @@ class Session:
         self.others = tuple(others)
         """Further modules of ours in /modules, which nobody has loaded yet."""
         seed = scenario.machine.number("seed")
-        self.steps = GuestSteps(agent, kernel, has_module=module is not None, seed=seed)
+        self.steps = GuestSteps(agent, seed=seed)
         self.nr_boot_s = time.monotonic() - started
         self._started = started
         self._log: list[str] = []
@@ -171,10 +178,12 @@ class Session:
         sysctls: dict[str, dict[str, str]] = {}
         for name, contents in self.agent.files():
             part, _, rest = name.partition("/")
+            if part.startswith("-"):
+                continue  # Not of a snapshot that is kept.
             if rest.startswith(_SYSCTL):
                 dotted = rest.removeprefix(_SYSCTL).replace("/", ".")
                 sysctls.setdefault(part, {})[dotted] = contents.decode("ascii", "replace").strip()
-            elif not part.startswith("-"):
+            else:
                 found[name] = contents
         for part, values in sysctls.items():
             found[f"{part}/sysctl"] = format_sysctl(values).encode()
@@ -274,6 +283,7 @@ def session(
         raise UsageError(f"{scenario.name}: [device] scenarios run on the model only: movable run")
     kernel = find_kernel(scenario.lab.text("kernel"), progress=told)
     module = _module_for(scenario, kernel, told)
+    check_steps(scenario, kernel, has_module=module is not None)
     further = tuple(others(kernel))
     own = (*further, *(() if module is None else (module,)))
     shape = shape_of(scenario, accel=options.accel)

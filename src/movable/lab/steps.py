@@ -4,9 +4,10 @@ from collections import deque
 from collections.abc import Callable, Mapping
 from typing import Final
 
-from movable.errors import GuestError, UsageError
+from movable.errors import UsageError
 from movable.lab.agent import Agent
 from movable.lab.kernels import Kernel
+from movable.lab.module import can_mark_pages
 from movable.mm.constants import PAGE_SIZE
 from movable.model.scenario import Scenario, Table
 
@@ -46,11 +47,35 @@ def kernel_modules(scenario: Scenario) -> list[str]:
     return list(dict.fromkeys(needed))
 
 
+def check_steps(scenario: Scenario, kernel: Kernel, *, has_module: bool) -> None:
+    """Refuse a scenario that this kernel cannot run, before it is booted.
+
+    Raises:
+        UsageError: naming the step.
+    """
+    for step in scenario.steps:
+        if step.name not in _STEPS:
+            raise UsageError(f"step {step.name}: only the model can do that: use `movable run`")
+        driver = step.text("driver") if step.name in ("load", "unload") else ""
+        if driver and driver not in _MODULES:
+            raise UsageError(f"no driver {driver!r}: there are {', '.join(_MODULES)}")
+        if step.name == "pool" and step.flag("movable") and not can_mark_pages(kernel):
+            raise UsageError(
+                f"step pool: Linux {kernel.release} has no movable pages for drivers in modules "
+                "(6.0 to 6.16 have): say movable = false, or use a balloon or zram"
+            )
+        if (driver == "gpu" or step.name in ("pool", "allocate")) and not has_module:
+            raise UsageError(
+                f"step {step.name}: Linux {kernel.release} runs without the lab's module: it takes "
+                "a kernel with headers, gcc and make, and module = true in [lab]"
+            )
+
+
 class GuestSteps:
     """Carries out steps in a guest, and remembers what they leave for later ones."""
 
-    def __init__(self, agent: Agent, kernel: Kernel, *, has_module: bool, seed: int) -> None:
-        self.agent, self.kernel, self.has_module = agent, kernel, has_module
+    def __init__(self, agent: Agent, *, seed: int) -> None:
+        self.agent = agent
         self.notes: list[str] = []
         self._seed, self._nr_used = seed, 0
         self._jobs: deque[str] = deque()
@@ -58,14 +83,11 @@ class GuestSteps:
         self._nr_ballooned = 0
 
     def run(self, step: Table) -> None:
-        """Carry out `step`.
+        """Carry out `step`, which `check_steps` has accepted.
 
         Raises:
-            UsageError: only the model can do it, or this kernel cannot.
             GuestError: the guest could not, or is gone.
         """
-        if step.name not in _STEPS:
-            raise UsageError(f"step {step.name}: only the model can do that: use `movable run`")
         _STEPS[step.name](self, step)
 
     def kernel_data(self, step: Table) -> None:
@@ -168,31 +190,17 @@ class GuestSteps:
     # -- drivers ------------------------------------------------------------------------------
 
     def load(self, step: Table) -> None:
-        """Check that a driver is there: modules were loaded when the guest started."""
-        driver = step.text("driver")
-        if driver not in _MODULES:
-            raise UsageError(f"no driver {driver!r}: there are {', '.join(_MODULES)}")
-        if driver == "gpu":
-            self._check_module("driver gpu")
+        """Do nothing: modules were loaded when the guest started."""
 
     def pool(self, step: Table) -> None:
         """Have the GPU's driver allocate pages, and give some of them back."""
-        self._check_module("step pool")
         words = (
             f"pages={step.number('pages')}",
             f"keep={round(100 * step.share('keep'))}",
             f"movable={int(step.flag('movable'))}",
             f"seed={self._seed}",
         )
-        try:
-            self.agent.do(f"write {LAB_PROC}/pool {','.join(words)}")
-        except GuestError as error:
-            if step.flag("movable") and self.kernel.version >= (6, 17):
-                raise UsageError(
-                    f"step pool: Linux {self.kernel.release} has no movable pages for drivers from "
-                    "modules; say movable = false, or use a balloon or zram"
-                ) from None
-            raise GuestError(f"{error}: {self.agent.vm.last_words()}") from None
+        self.agent.do(f"write {LAB_PROC}/pool {','.join(words)}")
 
     def unload(self, step: Table) -> None:
         """Give back what a driver holds."""
@@ -222,13 +230,6 @@ class GuestSteps:
         self.agent.balloon(nr_pages)
         self._nr_ballooned = nr_pages
 
-    def _check_module(self, who: str) -> None:
-        if not self.has_module:
-            raise UsageError(
-                f"{who} needs the lab's module, which is not loaded: it takes a kernel with "
-                "headers, gcc and make, and module = true in [lab]"
-            )
-
     # -- actions ------------------------------------------------------------------------------
 
     def compact_memory(self, step: Table) -> None:
@@ -252,7 +253,6 @@ class GuestSteps:
 
     def allocate(self, step: Table) -> None:
         """Have the lab's module allocate blocks."""
-        self._check_module("step allocate")
         words = f"{step.number('order')} {step.number('count')} {step.text('gfp')}"
         self.agent.do(f"write {LAB_PROC}/alloc {words}")
         self.agent.events.append("alloc " + " ".join(self.agent.read(f"{LAB_PROC}/alloc").split()))

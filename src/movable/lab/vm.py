@@ -207,6 +207,20 @@ def _nodes(shape: Shape) -> list[str]:
     return arguments
 
 
+def why_it_ended(console: str, said: str) -> str:
+    """Return why a guest is gone, in one sentence, from its console and what QEMU said."""
+    if panic := re.search(r"Kernel panic - not syncing: (.*)", console):
+        return f"the guest's kernel panicked: {panic[1].strip()}"
+    if said.strip():
+        return f"QEMU ended: {said.strip().splitlines()[-1]}"
+    return f"the guest ended too early; {_last_words(console)}"
+
+
+def _last_words(console: str) -> str:
+    lines = [line.strip() for line in console.splitlines() if line.strip()]
+    return f"last on its console: {' / '.join(lines[-_CONSOLE_TAIL:]) or 'nothing'}"
+
+
 class Vm:
     """A running guest: lines to and from its agent, its console, its arena, its balloon."""
 
@@ -295,18 +309,12 @@ class Vm:
             self._process.wait(5)
         except subprocess.TimeoutExpired:
             return GuestError(f"the guest hung up; {self.last_words()}")
-        console = self.console()
-        if panic := re.search(r"Kernel panic - not syncing: (.*)", console):
-            return GuestError(f"the guest's kernel panicked: {panic[1].strip()}")
         said = os.pread(self._files.errors.fileno(), 1 << 16, 0).decode("utf-8", "replace")
-        if said.strip():
-            return GuestError(f"QEMU ended: {said.strip().splitlines()[-1]}")
-        return GuestError(f"the guest ended too early; {self.last_words()}")
+        return GuestError(why_it_ended(self.console(), said))
 
     def last_words(self) -> str:
         """Return the end of the console, for an error's sentence."""
-        lines = [line for line in self.console().splitlines() if line.strip()]
-        return f"last on its console: {' / '.join(lines[-_CONSOLE_TAIL:]) or 'nothing'}"
+        return _last_words(self.console())
 
     def balloon(self, nr_pages: int, *, progress: Callable[[int], None]) -> int:
         """Have the balloon take `nr_pages` from the guest in all, and wait until it does.
