@@ -115,6 +115,7 @@ class Archive:
             'Dir::Etc::sourceparts "-";\n'
             'APT::Sandbox::User "";\n'
             'Acquire::Languages "none";\n'
+            'Acquire::Retries "1";\n'
         )
 
     def _run(self, *command: str, cwd: Path | None = None) -> str:

@@ -26,7 +26,7 @@ from movable.lab.steps import (
     kernel_modules,
     needs_disk,
 )
-from movable.lab.vm import Shape, arena_mib, booted
+from movable.lab.vm import Shape, arena_mib, booted, find_qemu
 from movable.mm.constants import PAGE_SIZE
 from movable.model.scenario import Scenario, Table
 
@@ -281,6 +281,7 @@ def session(
     scenario = options.apply(scenario)
     if scenario.device is not None:
         raise UsageError(f"{scenario.name}: [device] scenarios run on the model only: movable run")
+    find_qemu()  # Before anything is fetched in vain.
     kernel = find_kernel(scenario.lab.text("kernel"), progress=told)
     module = _module_for(scenario, kernel, told)
     check_steps(scenario, kernel, has_module=module is not None)

@@ -77,6 +77,18 @@ def arena_mib(memory_mib: int, *, nr_snapshots: int) -> int:
     return 1 << max(3, (int(needed)).bit_length())
 
 
+def find_qemu() -> str:
+    """Return QEMU's path.
+
+    Raises:
+        LabError: there is none.
+    """
+    program = shutil.which(QEMU)
+    if program is None:
+        raise LabError(f"{QEMU} is not here: apt-get install qemu-system-x86")
+    return program
+
+
 @contextmanager
 def booted(
     kernel: Kernel, initramfs: bytes, shape: Shape, *, arena_mib: int, timeout_s: float
@@ -87,9 +99,7 @@ def booted(
         LabError: there is no QEMU, or the disk is full.
         GuestError: it does not start.
     """
-    program = shutil.which(QEMU)
-    if program is None:
-        raise LabError(f"{QEMU} is not here: apt-get install qemu-system-x86")
+    program = find_qemu()
     with ExitStack() as stack:
         files = _open_files(stack, initramfs, shape, arena_mib)
         command = command_line(kernel, shape, files, arena_mib=arena_mib)
