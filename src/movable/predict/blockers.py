@@ -64,6 +64,13 @@ class Blocker:
     nr_pages_alone: int
     nr_huge_if_movable: int
 
+    @property
+    def nr_pages_for_each(self) -> int | None:
+        """How many pages would have to move for each huge page gained; None if none would be."""
+        if not self.nr_huge_if_movable:
+            return None
+        return round(self.nr_pages_alone / self.nr_huge_if_movable)
+
     def to_json(self) -> dict[str, object]:
         """Return the form that ``--json`` prints."""
         return {
@@ -75,6 +82,7 @@ class Blocker:
             "nr_pageblocks_alone": self.nr_pageblocks_alone,
             "nr_pages_alone": self.nr_pages_alone,
             "nr_huge_if_movable": self.nr_huge_if_movable,
+            "nr_pages_for_each": self.nr_pages_for_each,
         }
 
 

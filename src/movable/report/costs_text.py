@@ -45,7 +45,7 @@ def costs_text(costs: Costs, *, width: int, paint: Paint) -> str:
 
 
 def _row(row: Cost) -> tuple[object, ...]:
-    each = f"{1 / row.gain_per_page:.0f}" if row.gain_per_page else "-"
+    each = round(1 / row.gain_per_page) if row.gain_per_page else "-"
     return (
         printable(row.owner),
         row.nr_pages,

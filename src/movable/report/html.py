@@ -163,15 +163,15 @@ def _shares(forecast: Forecast, blockers: Blockers) -> list[Mapping[str, object]
     alone = blockers.nr_pageblocks_blocked - blockers.nr_pageblocks_shared
     gained = max(0, after - before)
     parts = (
-        ("share-free", "are huge pages now", before),
-        ("share-gained", "become huge pages by compaction", gained),
+        ("share-free", "free huge pages now", before),
+        ("share-gained", "more after compaction", gained),
         (
             "share-clean",
-            "hold only free pages and pages that move",
+            "with only free pages and pages that move",
             max(0, clean - before - gained),
         ),
-        ("share-alone", "are blocked by one kind of page", alone),
-        ("share-shared", "are blocked by several", blockers.nr_pageblocks_shared),
+        ("share-alone", "blocked by one kind of page", alone),
+        ("share-shared", "blocked by several", blockers.nr_pageblocks_shared),
     )
     total = sum(nr for _, _, nr in parts) or 1
     return [

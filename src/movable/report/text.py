@@ -46,7 +46,7 @@ def _machine(survey: Survey) -> str:
 
 
 def huge_page_lines(forecast: Forecast, *, paint: Paint) -> list[str]:
-    """Return huge pages now and after compaction, with the range and the price."""
+    """Return free huge pages now and after compaction, with the range and the price."""
     totals = forecast.totals
     low, high = totals.nr_huge_after_range
     spread = "" if low == high else f" ({low} to {high})"
@@ -54,8 +54,8 @@ def huge_page_lines(forecast: Forecast, *, paint: Paint) -> list[str]:
     after = paint.bold(f"{totals.nr_huge_after:>8}")
     price = f"moving {counted(totals.nr_migrated, 'page')}, {moved_mib} MiB"
     return [
-        f"Huge pages now               {paint.bold(f'{totals.nr_huge_before:>8}')}",
-        f"Huge pages after compaction  {after}{spread}, {price}",
+        f"Free huge pages now               {paint.bold(f'{totals.nr_huge_before:>8}')}",
+        f"Free huge pages after compaction  {after}{spread}, {price}",
     ]
 
 
@@ -88,14 +88,13 @@ def blocker_lines(blockers: Blockers, *, paint: Paint) -> list[str]:
 
 
 def _blocker_row(row: Blocker) -> tuple[object, ...]:
-    each = row.nr_pages_alone // row.nr_pageblocks_alone if row.nr_pageblocks_alone else "-"
     return (
         label(row.kind) + (", large folios" if row.is_large else ""),
         row.nr_pages,
         row.nr_pageblocks,
         row.nr_pageblocks_alone,
         "never" if row.is_fixed else row.nr_huge_if_movable,
-        "-" if row.is_fixed else each,
+        "-" if row.nr_pages_for_each is None else row.nr_pages_for_each,
     )
 
 

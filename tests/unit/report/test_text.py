@@ -59,8 +59,8 @@ def test_the_summary_holds_the_answer() -> None:
     totals = summary.forecast.totals
     text = summary_text(summary, width=100, paint=PLAIN)
 
-    assert re.search(rf"Huge pages now +{totals.nr_huge_before}\n", text)
-    assert re.search(rf"Huge pages after compaction +{totals.nr_huge_after}\b", text)
+    assert re.search(rf"Free huge pages now +{totals.nr_huge_before}\n", text)
+    assert re.search(rf"Free huge pages after compaction +{totals.nr_huge_after}\b", text)
     assert "rules of 6.12" in text
     assert "What to do next" in text
     assert len(text.splitlines()) <= 45, "one screen"
