@@ -53,9 +53,15 @@ class ReportCommand:
         check_target(args.output, force=args.force)
         summary = summarized(args.snapshot, args.rules, output)
         with output.progress("drawing the map"):
+            from movable.frames.owners import BY_KIND
+            from movable.predict.costs import costs_of
             from movable.report.html import render_html
 
-            document = render_html(summary).encode()
+            owners = owners_for(summary.frames, args)
+            costs = None
+            if owners.source != BY_KIND:
+                costs = costs_of(summary.frames, owners, summary.forecast.kinds_after)
+            document = render_html(summary, costs).encode()
         replace_file(args.output, lambda file: file.write(document), force=args.force)
         if args.json:
             output.json({"schema": 1, "path": str(args.output), "nr_bytes": len(document)})

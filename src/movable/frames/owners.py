@@ -27,6 +27,9 @@ from movable.mm.constants import MIGRATE_CMA, MIGRATE_MOVABLE, PAGEBLOCK_ORDER
 from movable.mm.doubt import Doubt
 from movable.mm.kinds import KIND_MASK, NR_KINDS, PageKind
 
+BY_KIND: Final = "page kinds"
+"""An `Owners.source`: nothing better is known than what kind each page is."""
+
 NOBODY: Final = 0
 """The code of free pages, holes, and memory that is not initialised."""
 
@@ -129,7 +132,7 @@ def owners_of(frames: Frames, told: Told | None = None) -> Owners:
         told: what page_owner says, if it was on.
     """
     if told is None:
-        return Owners(KIND_OWNERS, "page kinds", (_doubt_of_kinds(frames),), frames)
+        return Owners(KIND_OWNERS, BY_KIND, (_doubt_of_kinds(frames),), frames)
     names, by_told = _joined_names(told.names)
     return Owners(names, "page_owner", told.doubts, frames, told.codes, by_told)
 

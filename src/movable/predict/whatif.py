@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from movable.errors import UsageError
 from movable.frames.frames import Frames
 from movable.frames.movability import FIXED_KINDS, Fate, page_fates, unevictable_allowed
-from movable.frames.owners import Owners
+from movable.frames.owners import BY_KIND, Owners
 from movable.frames.truth import Truth
 from movable.mm.constants import PAGEBLOCK_ORDER
 from movable.mm.doubt import Doubt
@@ -212,7 +212,7 @@ def whatif_cma(frames: Frames, nr_mib: int, *, action: str = "compact_memory") -
     noise = as_is.totals.noise + with_area.totals.noise
     return WhatIf(
         owners=(),
-        owners_from="page kinds",
+        owners_from=BY_KIND,
         nr_pages=area.nr_displaced,
         nr_pages_made_movable=0,
         fraction=Fraction(),

@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Mapping
+from typing import Final
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup, escape
@@ -18,6 +19,7 @@ from movable.mm.constants import (
 )
 from movable.mm.kinds import PageKind
 from movable.predict.blockers import Blockers
+from movable.predict.costs import Costs
 from movable.predict.forecast import Forecast
 from movable.predict.summary import Summary
 from movable.report.answers import CONFIDENCE_WORDS
@@ -26,9 +28,16 @@ from movable.report.pagemap import PageMap, embedded, page_map
 from movable.report.palette import GROUPS, LOOKS, label, rgb
 from movable.report.units import memory_text
 
+_TOP_OWNERS: Final = 25
 
-def render_html(summary: Summary) -> str:
-    """Return the report as one self-contained HTML document."""
+
+def render_html(summary: Summary, costs: Costs | None = None) -> str:
+    """Return the report as one self-contained HTML document.
+
+    Args:
+        summary: the machine, and its compaction.
+        costs: whose pages are in the way, where that is known by more than their kinds.
+    """
     forecast, frames = summary.forecast, summary.frames
     picture = page_map(frames, forecast.kinds_before, forecast.kinds_after)
     low, high = forecast.totals.nr_huge_after_range
@@ -47,6 +56,8 @@ def render_html(summary: Summary) -> str:
             low=low,
             high=high,
             blockers=summary.blockers,
+            costs=costs,
+            owners=costs.rows[:_TOP_OWNERS] if costs is not None else (),
             shares=_shares(forecast, summary.blockers),
             advice=summary.advice,
             doubts=summary.doubts,

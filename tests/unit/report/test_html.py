@@ -10,8 +10,10 @@ import numpy as np
 import pytest
 
 from handmade import forecast, machine, pageblocks_of
+from movable.cli.owners import own_owners
 from movable.mm.doubt import Doubt
 from movable.mm.kinds import KIND_MASK, PageKind
+from movable.predict.costs import costs_of
 from movable.predict.summary import Summary, summary_of
 from movable.report.html import render_html
 from recorded import summarized
@@ -123,3 +125,14 @@ def test_a_machine_without_anything_in_the_way_says_so() -> None:
     summary = summary_of(before, forecast(before, before.kinds))
 
     assert "Nothing: every pageblock is free or can be emptied." in render_html(summary)
+
+
+def test_owners_are_a_table_where_page_owner_names_them() -> None:
+    told = summarized("own-slab-512m")
+    costs = costs_of(told.frames, own_owners(told.frames), told.forecast.kinds_after)
+
+    document = render_html(told, costs)
+
+    assert '<table id="owners"' in document
+    assert "<td>slab:ext4</td>" in document
+    assert '<table id="owners"' not in render_html(told)
