@@ -19,8 +19,9 @@ class ExplainCommand:
     name = "explain"
     examples = """examples:
   sudo movable explain 0x1a2b3c
-  movable explain 0x1a2b3c host.movable     or the other way round
-  movable explain --block 3345 host.movable"""
+  movable explain 0x1a2b sample:gpu
+  movable explain sample:gpu 0x1a2b          the other way round will do
+  movable explain --block 13 sample:gpu      what must move before the pageblock can be free"""
 
     def add_arguments(self, parser: argparse.ArgumentParser) -> None:
         """Declare PFN or --block, SNAPSHOT and --rules."""

@@ -27,9 +27,10 @@ examples:
   movable host.movable
   movable sample:gpu                          a recorded machine, to try things on
   movable report host.movable -o report.html  one file to send to somebody
-  movable explain 0x1a2b3c host.movable       why does compaction skip this page?
+  movable explain 0x1a2b sample:gpu           why does compaction skip this page?
 
-exit codes: 0 done, 1 could not, 2 wrong usage, 3 the answer is no, 77 no permission."""
+exit codes: 0 done, 1 could not, 2 wrong usage, 3 the answer is no, 4 yes after compaction,
+77 no permission."""
 
 
 def overview(commands: Mapping[str, str]) -> str:

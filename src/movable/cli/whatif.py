@@ -25,13 +25,14 @@ class WhatIfCommand:
 
     name = "whatif"
     examples = """examples:
-  movable whatif host.movable --owner kernel
-  movable whatif host.movable --owner slab:ext4 --owner pgtable
-  movable whatif host.movable --owner kernel --fraction 0.9      a tenth is in use
-  movable whatif host.movable --owner kernel --fraction 0.5-0.9 --json
-  movable whatif host.movable --pageblock-order 7                pageblocks of 512 KiB
-  movable whatif host.movable --cma 64M                          64 MiB for movable pages only
-  sudo movable whatif --owner kernel --page-owner /sys/kernel/debug/page_owner"""
+  movable whatif sample:gpu --owner kernel
+  movable whatif sample:gpu --owner slab --owner pgtable      two owners together
+  movable whatif sample:gpu --owner kernel --fraction 0.9     a tenth is in use
+  movable whatif sample:gpu --owner kernel --fraction 0.5-0.9 --json
+  movable whatif sample:gpu --pageblock-order 7               in pageblocks of 512 KiB
+  movable whatif sample:gpu --cma 64M                         64 MiB for movable pages only
+  movable whatif host.movable --owner gpudrv                  a name that page_owner tells
+  sudo movable whatif --owner kernel"""
 
     def add_arguments(self, parser: argparse.ArgumentParser) -> None:
         """Declare the arguments."""
