@@ -33,9 +33,9 @@ examples:
         add_guest(parser)
         parser.add_argument(
             "--driver",
-            default="gpu",
+            default="",
             metavar="gpu|balloon|zsmalloc|DIR",
-            help="whose pages refuse and then move (default: gpu)",
+            help="whose pages refuse and then move (default: gpu; from Linux 6.17 on: balloon)",
         )
         parser.add_argument(
             "--pages", type=int, metavar="N", help="how many it has (default: 29 %% of memory)"

@@ -106,7 +106,7 @@ def _build(name: str, files: list[Path], headers: Path, made: Path) -> None:
         for path in files:
             shutil.copy(path, directory)
         command = [
-            *("make", "--directory", str(headers), f"M={directory}"),
+            *("make", "--no-print-directory", "--directory", str(headers), f"M={directory}"),
             "CONFIG_DEBUG_INFO_BTF_MODULES=",  # It takes pahole, and nobody reads it.
             "modules",
         ]

@@ -151,7 +151,7 @@ class _Kernels:
     def _find_isolate(self) -> tuple[str, int]:
         """Return the function's name and physical address."""
         words = " ".join(f"-e {name}" for name in ("_text", *_ISOLATE))
-        answer = self._running.do(f"run grep -w {words} /proc/kallsyms")
+        answer = self._running.do(f"run grep -w -m 2 {words} /proc/kallsyms")
         symbols = {line.split()[2]: int(line.split()[0], 16) for line in answer.notes}
         name = next((name for name in _ISOLATE if name in symbols), None)
         answer = self._running.do("run grep -i kernel.code /proc/iomem")

@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Final
 
 from movable.errors import MovableError, UsageError
-from movable.lab.kernels import Kernel
+from movable.lab.kernels import DEFAULT, Kernel, find_kernel
 from movable.lab.module import build_module, can_mark_pages
 from movable.lab.record import check_directory, save
 from movable.lab.session import Options, Session, session
@@ -70,10 +70,11 @@ keep = 0.5
 class Plan:
     """What is to be tried: `driver` is one of `DRIVERS`, or a directory with a module's sources.
 
-    `accept` is the share of its pages that the gpu driver lets go in the second compaction.
+    Without a driver it is the gpu's, or the balloon where a kernel takes no such driver.  `accept`
+    is the share of its pages that the gpu driver lets go in the second compaction.
     """
 
-    driver: str = "gpu"
+    driver: str = ""
     nr_pages: int | None = None
     accept: float = 1.0
     options: Options = field(default_factory=Options)
@@ -161,6 +162,9 @@ def experiment(
     """
     if directory is not None:
         check_directory(directory, force=force)
+    _check(plan)
+    kernel = find_kernel(plan.options.kernel or DEFAULT, progress=told)
+    plan = _with_driver(plan, kernel, told)
     scenario = _scenario(plan)
     with session(
         scenario, options=plan.options, others=_module_of(plan, told), told=told
@@ -192,15 +196,37 @@ def _is_module(plan: Plan) -> bool:
     return plan.driver not in DRIVERS
 
 
+def _check(plan: Plan) -> None:
+    """Refuse what no kernel can do."""
+    if plan.driver and _is_module(plan) and not Path(plan.driver).is_dir():
+        raise UsageError(
+            f"no driver {plan.driver!r}: there are {', '.join(DRIVERS)}; or give the directory of "
+            "a module that `movable lab scaffold` wrote"
+        )
+    if plan.accept != 1 and plan.driver not in ("", "gpu"):
+        raise UsageError("only the gpu driver can accept for a share of its pages")
+    _scenario(plan)
+
+
+def _with_driver(plan: Plan, kernel: Kernel, told: Callable[[str], None]) -> Plan:
+    """Return the plan with a driver that `kernel` takes.
+
+    Raises:
+        UsageError: the plan names another, or wants what only another can do.
+    """
+    if can_mark_pages(kernel) or plan.driver in ("balloon", "zsmalloc"):
+        return replace(plan, driver=plan.driver or "gpu")
+    why = f"Linux {kernel.release} moves pages of drivers that it knows only (6.0 to 6.16 take any)"
+    if plan.driver or plan.accept != 1:
+        raise UsageError(f"{why}: use --driver balloon or --driver zsmalloc")
+    told(f"{why}: the balloon is tried")
+    return replace(plan, driver="balloon")
+
+
 def _module_of(plan: Plan, told: Callable[[str], None]) -> Callable[[Kernel], list[Path]]:
-    """Return what builds the driver's own module, if it has one, and says what cannot be done."""
+    """Return what builds the driver's own module, if it has one."""
 
     def build(kernel: Kernel) -> list[Path]:
-        if plan.driver not in ("balloon", "zsmalloc") and not can_mark_pages(kernel):
-            raise UsageError(
-                f"Linux {kernel.release} moves pages of drivers that it knows only (6.0 to 6.16 "
-                "take any): use --driver balloon or --driver zsmalloc"
-            )
         if _is_module(plan):
             return [build_module(kernel, Path(plan.driver), progress=told)]
         if plan.driver == "gpu":
@@ -211,13 +237,6 @@ def _module_of(plan: Plan, told: Callable[[str], None]) -> Callable[[Kernel], li
 
 
 def _scenario(plan: Plan) -> Scenario:
-    if _is_module(plan) and not Path(plan.driver).is_dir():
-        raise UsageError(
-            f"no driver {plan.driver!r}: there are {', '.join(DRIVERS)}; or give the directory of "
-            "a module that `movable lab scaffold` wrote"
-        )
-    if plan.accept != 1 and plan.driver != "gpu":
-        raise UsageError("only the gpu driver can accept for a share of its pages")
     memory = plan.options.memory or "512M"
     parsed = parse_scenario(
         _SCENARIO.format(name="whatif", driver=plan.driver, memory=memory, stays=4096, leaves=4096),
