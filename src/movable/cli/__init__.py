@@ -50,7 +50,7 @@ COMMANDS: Final = {
     "redact": ("movable.cli.redact:RedactCommand", "a copy of a snapshot that can be shared"),
     "score": ("movable.cli.score:ScoreCommand", "predictions beside what a real kernel did"),
     "run": (
-        "movable.cli.run:RunCommand",
+        "movable.cli.run_scenario:RunCommand",
         "a scenario on the machine model, with drivers in Python",
     ),
     "check": ("movable.cli.check:CheckCommand", "a driver's callbacks under every interleaving"),
