@@ -65,6 +65,10 @@ LAB_COMMANDS: Final = {
         "what a real kernel gains from a driver's callbacks, and what was predicted",
     ),
     "verify": ("movable.cli.lab_verify:LabVerifyCommand", "scenarios on several kernels, a table"),
+    "build-kernel": (
+        "movable.cli.lab_build_kernel:LabBuildKernelCommand",
+        "one with page_owner and tracepoints",
+    ),
     "kernels": ("movable.cli.lab_kernels:LabKernelsCommand", "which are at hand; fetch others"),
     "doctor": ("movable.cli.lab_doctor:LabDoctorCommand", "what is here, what to install"),
     "scaffold": (

@@ -32,6 +32,6 @@ examples:
             return 0
         output.text("usage: movable lab COMMAND [options]\n\ncommands:")
         for name, line in lines.items():
-            output.text(f"  {name:<10} {line}")
+            output.text(f"  {name:<13} {line}")
         output.text("\n`movable lab COMMAND --help` tells more.")
         return 0

@@ -37,6 +37,11 @@ class Kernel:
         numbers = re.match(r"(\d+)\.(\d+)", self.release)
         return (int(numbers[1]), int(numbers[2])) if numbers else (0, 0)
 
+    @property
+    def has_page_owner(self) -> bool:
+        """Whether it is one of ours, with page_owner and tracepoints."""
+        return self.release.endswith("-owner")
+
     def to_json(self) -> dict[str, object]:
         """Return the record in its JSON form."""
         return {
@@ -59,7 +64,7 @@ def kernels_directory() -> Path:
 def cached_kernels() -> tuple[Kernel, ...]:
     """Return the kernels at hand, oldest version first."""
     tops = [path.parent.parent for path in kernels_directory().glob("[!.]*/boot/vmlinuz-*")]
-    return tuple(_kernel_in(top) for top in sorted(tops, key=lambda top: _numbers(top.name)))
+    return tuple(kernel_in(top) for top in sorted(tops, key=lambda top: _numbers(top.name)))
 
 
 def find_kernel(name: str, *, progress: Progress = lambda doing: None) -> Kernel:
@@ -98,7 +103,7 @@ def fetch_kernel(name: str, *, progress: Progress = lambda doing: None) -> Kerne
             archive.unpack([*packages, *_header_packages(archive, release)], made)
             _prepare_image(made, release)
             _prepare_headers(made, top, release)
-    return _kernel_in(top)
+    return kernel_in(top)
 
 
 def _image_packages(archive: Archive, release: str) -> list[str]:
@@ -138,7 +143,10 @@ def _version_of(release: str) -> str:
 
 
 def _is_called(release: str, name: str) -> bool:
-    """Whether `name` is `release` or its beginning, up to a whole number."""
+    """Whether `name` is `release` or its beginning, up to a whole number; or its kind: "owner"."""
+    version, _, kind = name.rpartition("-")
+    if kind == "owner" and release.endswith("-owner"):
+        return not version or _is_called(release, version)
     return release == name or re.match(re.escape(name) + r"(?=[.+-])", release) is not None
 
 
@@ -146,7 +154,7 @@ def _numbers(release: str) -> list[int]:
     return [int(number) for number in re.findall(r"\d+", release)]
 
 
-def _kernel_in(top: Path) -> Kernel:
+def kernel_in(top: Path) -> Kernel:
     """Return the kernel that is unpacked in `top`, a directory named by its release."""
     release = top.name
     modules = [top / prefix / "lib/modules" / release for prefix in ("", "usr")]

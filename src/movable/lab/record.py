@@ -79,11 +79,13 @@ def _carry_out(
     running.snapshot("before")
     if not after:
         return
-    _run(running, after[0], told)
+    with running.traced():
+        _run(running, after[0], told)
     running.snapshot_now("after_now")
     running.drain()
     told("snapshot after")
     running.snapshot("after")
+    running.keep_trace("after")
     for step in after[1:]:
         _run(running, step, told)
     if len(after) > 1:

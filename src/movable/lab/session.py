@@ -42,6 +42,11 @@ _TEXTS: Final = (
 )
 _NOW: Final = ("buddyinfo", "pagetypeinfo", "vmstat", "zoneinfo")
 _DEBUG: Final = "/sys/kernel/debug/extfrag"
+_TRACING: Final = "/sys/kernel/debug/tracing"
+_EVENTS: Final = ("compaction", "migrate")
+_TRACE_KIB: Final = 4096
+_OWNER_MIB: Final = 0.4
+"""What two texts of page_owner take at most, in MiB for each MiB of RAM: 800 bytes a page each."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,7 +128,10 @@ class Session:
         self._log: list[str] = []
 
     def start(self) -> None:
-        """Make ready what steps need: the module, the disk."""
+        """Make ready what steps need: the module, the disk, room for events."""
+        if self.kernel.has_page_owner:
+            self.write(f"{_TRACING}/tracing_on", "0")
+            self.write(f"{_TRACING}/buffer_size_kb", str(_TRACE_KIB))
         if self.module is not None:
             self.agent.do(f"run insmod /modules/{self.module.name}")
         if needs_disk(self.scenario):
@@ -157,6 +165,24 @@ class Session:
         """Copy everything: page files first, then what the module knows, then texts."""
         self._log.append(f"snap {part}")
         self.agent.do(f"snapshot {part} whole")
+        if self.kernel.has_page_owner:
+            self.agent.do(f"snapshot {part} owner")
+
+    @contextmanager
+    def traced(self) -> Iterator[None]:
+        """Record the compaction and migration events of the body, where the kernel has them."""
+        if self.kernel.has_page_owner:
+            for event in _EVENTS:
+                self.write(f"{_TRACING}/events/{event}/enable", "1")
+            self.write(f"{_TRACING}/tracing_on", "1")
+        yield
+        if self.kernel.has_page_owner:
+            self.write(f"{_TRACING}/tracing_on", "0")
+
+    def keep_trace(self, part: str) -> None:
+        """Copy the events that `traced` recorded, as PART/trace.txt."""
+        if self.kernel.has_page_owner:
+            self.agent.do(f"keep {part}/trace.txt {_TRACING}/trace")
 
     def snapshot_now(self, part: str) -> None:
         """Copy the counters only."""
@@ -288,11 +314,19 @@ def session(
     further = tuple(others(kernel))
     own = (*further, *(() if module is None else (module,)))
     shape = shape_of(scenario, accel=options.accel)
+    extra_mib = 0
+    if kernel.has_page_owner:
+        shape = replace(shape, cmdline=f"{shape.cmdline} page_owner=on".strip())
+        extra_mib = int(shape.memory_mib * _OWNER_MIB)
     archive = initramfs(
         kernel,
         modules=kernel_modules(scenario),
         own_modules={path.name: path.read_bytes() for path in own},
-        lists={"whole": _whole_list(has_module=module is not None), "now": _list(_NOW)},
+        lists={
+            "whole": _whole_list(has_module=module is not None),
+            "now": _list(_NOW),
+            "owner": [("page_owner", "/sys/kernel/debug/page_owner")],
+        },
     )
     told(f"booting Linux {kernel.release}")
     started = time.monotonic()
@@ -300,7 +334,7 @@ def session(
         kernel,
         archive,
         shape,
-        arena_mib=arena_mib(shape.memory_mib, nr_snapshots=_NR_SNAPSHOTS),
+        arena_mib=arena_mib(shape.memory_mib, nr_snapshots=_NR_SNAPSHOTS, extra_mib=extra_mib),
         timeout_s=scenario.lab.number("timeout"),
     ) as vm:
         yield Session(scenario, kernel, Agent(vm, told=told), module, started, others=further)

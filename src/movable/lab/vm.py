@@ -70,10 +70,10 @@ class _Files:
         return (*fds, *(end.fileno() for end in ends))
 
 
-def arena_mib(memory_mib: int, *, nr_snapshots: int) -> int:
+def arena_mib(memory_mib: int, *, nr_snapshots: int, extra_mib: int = 0) -> int:
     """Return the size of an arena for so many snapshots: a power of two, as PCI wants it."""
     # 16 bytes a page for the page files; lists of the module take up to 20 more; texts 1 MiB.
-    needed = nr_snapshots * (memory_mib * 256 * 36 / (1 << 20) + 1) + 1
+    needed = nr_snapshots * (memory_mib * 256 * 36 / (1 << 20) + 1) + 1 + extra_mib
     return 1 << max(3, (int(needed)).bit_length())
 
 
