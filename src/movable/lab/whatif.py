@@ -260,7 +260,9 @@ def _scenario(plan: Plan) -> Scenario:
 def _name_of(plan: Plan, memory: str) -> str:
     version = (plan.options.kernel or "612").replace(".", "")
     driver = re.sub(r"\W+", "-", Path(plan.driver).name)
-    return f"{driver}-{version if version.isdigit() else 'own'}-{memory.lower()}-whatif"
+    accept = "" if plan.accept == 1 else f"-a{100 * plan.accept:.0f}"
+    known = version if version.isdigit() else "own"
+    return f"{driver}-{known}-{memory.lower()}{accept}-whatif"
 
 
 def _nr_pages(plan: Plan, total: int) -> int:

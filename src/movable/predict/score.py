@@ -210,8 +210,12 @@ class _Attempt:
         if step.driver == "accepts" and step.owner != "balloon" and truth is None:
             frames = _with_flagless_movable(frames, step.accept)
             notes.append("flagless pages in Movable pageblocks are taken for the driver's")
+        if step.driver == "accepts" and step.accept < 1 and truth is not None:
+            frames = _with_driver_partly_stuck(frames, step.accept)
         if step.accept < 1:
-            notes.append(f"{step.accept:.0%} of them, drawn at random, are taken to move")
+            notes.append(
+                f"{step.accept:.0%} of the driver's pages, drawn at random, are taken to move"
+            )
         try:
             forecast = predict(frames, action=action, truth=truth, refused=refused)
         except MovableError as error:
@@ -251,6 +255,15 @@ def _with_zsmalloc_apart(frames: Frames) -> Frames:
     is_zsmalloc = kinds & KIND_MASK == PageKind.DRIVER
     is_zsmalloc &= told_by_proc.kinds & KIND_MASK == PageKind.ZSMALLOC
     kinds[is_zsmalloc] = PageKind.ZSMALLOC
+    return replace(frames, kinds=kinds)
+
+
+def _with_driver_partly_stuck(frames: Frames, share: float) -> Frames:
+    """Return `frames` with that share of a driver's pages movable, and the others not."""
+    kinds = frames.kinds.copy()
+    pfns = np.flatnonzero(kinds == PageKind.DRIVER)
+    moving = scattered(pfns, share, np.zeros(len(pfns), dtype=np.bool_))
+    kinds[np.setdiff1d(pfns, moving, assume_unique=True)] = PageKind.KERNEL
     return replace(frames, kinds=kinds)
 
 
