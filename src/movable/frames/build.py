@@ -9,6 +9,7 @@ from movable.compiled.classify import decompose_free
 from movable.frames.frames import Frames, ZoneReconciliation
 from movable.frames.geometry import check_geometry
 from movable.frames.kinds import Kinds, kinds_of
+from movable.frames.metadata import written_metadata
 from movable.frames.page_owner import with_told_types
 from movable.frames.pageblocks import Confidence, Pageblocks, infer_pageblock_types
 from movable.frames.pcp import balloon_moves, find_pcp_pages, find_zsmalloc_pages
@@ -96,6 +97,7 @@ class _Draft:
         self.kinds[zsmalloc.pfns] = PageKind.ZSMALLOC
         pcp = find_pcp_pages(self.snapshot, self.kinds, self.pageblocks)
         self.kinds[pcp.pfns] = PageKind.PCP
+        self._free_metadata()
         self._doubt_types()
 
     def apply(self, truth: Truth) -> None:
@@ -107,6 +109,7 @@ class _Draft:
         self._mark_flagless(truth.movable_ops_pfns, PageKind.DRIVER)
         pinned = pinned_pfns(truth, self.snapshot)
         is_anon = np.isin(self.kinds[pinned] & KIND_MASK, (PageKind.ANON, PageKind.ANON_MLOCKED))
+        self._free_metadata()
         self.kinds[pinned[is_anon]] = PageKind.PINNED
         self.kinds[pinned[~is_anon]] = PageKind.FILE_STUCK
         self.doubts.append(
@@ -114,6 +117,9 @@ class _Draft:
                 "truth", "types, references and driver pages are as a kernel module recorded them"
             )
         )
+
+    def _free_metadata(self) -> None:
+        self.kinds[written_metadata(self.snapshot, self.kinds)] = PageKind.FILE_DIRTY
 
     def finish(self) -> Frames:
         """Reconcile what was found with the kernel's counts, and seal it."""

@@ -142,7 +142,7 @@ class WordMeaning:
         if is_unevictable:  # Dirty: ramfs, which cannot migrate.  Clean: somebody's mlock.
             return PageKind.FILE_STUCK if is_dirty else PageKind.FILE_UNEVICTABLE
         if word >> KPF_PRIVATE & 1 and not word >> KPF_UPTODATE & 1:
-            return PageKind.BLOCKDEV
+            return PageKind.BLOCKDEV if is_dirty else PageKind.FILE
         return PageKind.FILE_DIRTY if is_dirty else PageKind.FILE
 
 

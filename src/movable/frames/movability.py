@@ -95,8 +95,9 @@ _BY_KIND: Final = {
     ),
     PageKind.BLOCKDEV: Why(
         _S,
-        "It is block-device page cache, as a rule file-system metadata: compaction isolates it, "
-        "but cannot copy it while its file system holds the buffers, which is taken to be always.",
+        "It is dirty block-device page cache, as a rule file-system metadata: compaction isolates "
+        "it, but cannot copy it while a journal holds its buffers, as it does until they are "
+        "written to their own place.",
     ),
     PageKind.KSM: Why(_M, "It is a page merged by KSM: it moves, with all its mappings."),
     PageKind.HUGETLB: Why(_S, "It belongs to a hugetlb page, which compaction never isolates."),

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from movable.compiled.classify import decompose_free
 from movable.frames.frames import Frames
+from movable.frames.metadata import clean_metadata
 from movable.frames.truth import Truth
 from movable.mm.constants import MIGRATE_CMA, MIGRATE_MOVABLE, PAGEBLOCK_ORDER
 from movable.mm.doubt import Doubt
@@ -209,6 +210,10 @@ def _doubtful(frames: Frames) -> Iterator[tuple[Frames, Overrides]]:
     """Yield what else the machine could be: pages that may or may not move do the other thing."""
     if (frames.kinds == PageKind.BLOCKDEV).any():
         yield frames, {PageKind.BLOCKDEV: Role.LRU}
+    if len(pfns := clean_metadata(frames.snapshot)):
+        kinds = frames.kinds.copy()
+        kinds[pfns] = PageKind.BLOCKDEV
+        yield replace(frames, kinds=kinds), {}
     if len(pfns := _driver_pfns(frames)):
         kinds = frames.kinds.copy()
         kinds[pfns] = PageKind.WHATIF
@@ -267,12 +272,14 @@ def _doubts_of_action(run: Run, truth: Truth | None) -> Iterator[Doubt]:
 
 
 def _doubts_of_pages(frames: Frames) -> Iterator[Doubt]:
-    nr_metadata = int((frames.kinds & KIND_MASK == PageKind.BLOCKDEV).sum())
-    if nr_metadata:
+    nr_dirty = int((frames.kinds & KIND_MASK == PageKind.BLOCKDEV).sum())
+    nr_clean = len(clean_metadata(frames.snapshot))
+    if nr_dirty or nr_clean:
         yield Doubt(
             "blockdev-metadata",
-            f"{nr_metadata} pages of block-device metadata may move or be held by their file "
-            "system; they are taken to stay, and the range includes that all move",
+            f"{nr_dirty + nr_clean} pages of block-device metadata may move or be held by their "
+            f"file system; the {nr_dirty} that are dirty are taken to stay, and the range includes "
+            "that all move, and that all stay",
         )
     if nr_driver := len(_driver_pfns(frames)):
         yield Doubt(

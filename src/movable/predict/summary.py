@@ -65,7 +65,7 @@ _WHAT_TO_DO: Final = {
     "frees their pageblocks",
     PageKind.HUGETLB: "lowering vm.nr_hugepages gives them back if they are unused",
     PageKind.FILE_STUCK: "moving these files from ramfs to tmpfs makes them movable",
-    PageKind.BLOCKDEV: "`echo 1 > /proc/sys/vm/drop_caches` frees those that no file system holds",
+    PageKind.BLOCKDEV: "`sync` writes them out; then their journal lets go of them, in time",
     PageKind.ANON_MLOCKED: "setting vm.compact_unevictable_allowed to 1 lets compaction move them",
     PageKind.PINNED: "the process that pins them (RDMA, VFIO, io_uring buffers) must let go",
 }

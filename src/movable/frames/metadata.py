@@ -1,0 +1,64 @@
+"""Block-device metadata: which of its pages a journal holds.
+
+Compaction moves a page of metadata only if nobody holds one of its buffers.  ext4's journal holds
+each that it logged, until the block is written to its own place: the page is DIRTY till then.  What
+mounting read and keeps (the superblock, group descriptors) is held as well, a few pages a file
+system, and so is what the running transaction changed; neither shows.
+
+Source: __buffer_migrate_folio(), mm/migrate.c; jbd2_journal_add_journal_head() and
+__jbd2_journal_remove_checkpoint(), fs/jbd2, 6.1 and 6.12.
+"""
+
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from movable.capture.slabinfo import parse_slabinfo
+from movable.errors import ParseError
+from movable.mm.constants import PAGE_SIZE
+from movable.mm.flags import KPF_DIRTY, KPF_LRU, KPF_PRIVATE, KPF_SWAPBACKED, KPF_UPTODATE
+from movable.mm.kinds import KIND_MASK, PageKind
+from movable.mm.snapshot import Snapshot
+
+_HEADS: Final = "jbd2_journal_head"
+_HEAD_BYTES: Final = 112
+"""A journal head takes this many bytes or more, so a page has no more of them than fit."""
+
+
+def written_metadata(snapshot: Snapshot, kinds: NDArray[np.uint8]) -> NDArray[np.int64]:
+    """Return pages of dirty metadata that no journal holds, where slabinfo tells how many it holds.
+
+    A journal that ran full writes its oldest blocks out, which leaves their pages' DIRTY as it was.
+    The oldest are taken to lie lowest: a machine hands its memory out upward.
+
+    Args:
+        kinds: state bytes, one a PFN; only read.
+    """
+    pfns = np.flatnonzero(kinds & KIND_MASK == PageKind.BLOCKDEV)
+    most = _most_held(snapshot)
+    return pfns[:0] if most is None else pfns[: max(0, len(pfns) - most)]
+
+
+def clean_metadata(snapshot: Snapshot) -> NDArray[np.int64]:
+    """Return pages of metadata that are not dirty; few of them are held, but which does not show."""
+    is_set, is_clear = np.uint64(_SET), np.uint64(_CLEAR)
+    pfns: NDArray[np.int64] = np.flatnonzero(snapshot.flags & (is_set | is_clear) == is_set)
+    return pfns
+
+
+_SET: Final = 1 << KPF_LRU | 1 << KPF_PRIVATE
+_CLEAR: Final = 1 << KPF_DIRTY | 1 << KPF_UPTODATE | 1 << KPF_SWAPBACKED
+
+
+def _most_held(snapshot: Snapshot) -> int | None:
+    """Return how many buffers journals can hold: a slab counts as full.  None: not told."""
+    text = snapshot.texts.get("slabinfo")
+    if text is None:
+        return None
+    try:
+        caches = parse_slabinfo(text.decode("ascii", "replace"))
+    except ParseError:
+        return None
+    # A cache that was merged with another shows under that one's name.
+    return caches[_HEADS] * (PAGE_SIZE // _HEAD_BYTES) if _HEADS in caches else None
