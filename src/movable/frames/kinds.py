@@ -212,15 +212,30 @@ def _classify_words(
 
 
 def _mask_holes(snapshot: Snapshot, kinds: NDArray[np.uint8]) -> None:
-    """Make HOLE of what lies in no zone, and of flagless pages that are not System RAM."""
+    """Make HOLE of what lies in no zone, or has the page record of another one.
+
+    Pages between two ranges of RAM have records that are RESERVED, or no flags, and those belong
+    to the zone of the later range: a pageblock that ends in such a hole, where a zone ends, is none
+    that compaction looks at.
+
+    Source: memmap_init_zone_range(), init_unavailable_range(), mm/mm_init.c;
+    __pageblock_pfn_to_page(), mm/page_alloc.c; 6.1 and 6.12.
+    """
     in_zone = np.zeros(len(kinds), dtype=np.bool_)
     for zone in snapshot.populated_zones:
         in_zone[zone.start_pfn : zone.end_pfn] = True
     kinds[~in_zone] = PageKind.HOLE
-    if not snapshot.iomem:
-        return
     pfn = 0
-    for ram in (*snapshot.iomem, None):
-        gap = kinds[pfn : ram.start_pfn if ram else len(kinds)]
-        gap[gap == PageKind.KERNEL] = PageKind.HOLE
-        pfn = ram.end_pfn if ram else pfn
+    for ram in snapshot.iomem:
+        _mask_flagless(kinds[pfn : ram.start_pfn])
+        for zone in snapshot.populated_zones:
+            assert zone.start_pfn is not None
+            if not zone.start_pfn <= ram.start_pfn < zone.end_pfn:
+                kinds[max(pfn, zone.start_pfn) : min(ram.start_pfn, zone.end_pfn)] = PageKind.HOLE
+        pfn = ram.end_pfn
+    if snapshot.iomem:
+        _mask_flagless(kinds[pfn:])
+
+
+def _mask_flagless(gap: NDArray[np.uint8]) -> None:
+    gap[gap == PageKind.KERNEL] = PageKind.HOLE

@@ -124,11 +124,11 @@ def infer_pageblock_types(
         has_hygiene = _has_hygiene(snapshot.release)
     for zone in snapshot.populated_zones:
         pageblocks = _pageblocks_of(zone, len(types))
-        if zone.name == "Movable":
-            types[pageblocks] = MIGRATE_MOVABLE
+        rows = _rows(snapshot, zone.key)
+        if zone.name == "Movable" and (rows is None or rows.keys() == {MIGRATE_MOVABLE}):
+            types[pageblocks] = MIGRATE_MOVABLE  # But for what booting reserved, if told.
             continue
         contents_here = contents.of(pageblocks)
-        rows = _rows(snapshot, zone.key)
         told = stories(snapshot, zone, pageblocks, contents_here)
         if rows is None:
             types[pageblocks] = told[-1].gains[:, :MIGRATE_HIGHATOMIC].argmax(axis=1)
