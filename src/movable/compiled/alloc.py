@@ -166,6 +166,16 @@ def claim_pageblock(pages: Pages, zone: np.void, pfn: int, migratetype: int) -> 
 
 
 @compiled
+def boost_watermark(zone: np.void) -> None:
+    """Raise the watermarks after a fallback, so that kswapd makes room against the next one.
+
+    Source: boost_watermark(), mm/page_alloc.c.
+    """
+    if zone["max_boost"] > 0:
+        zone["boost"] = min(zone["boost"] + PAGEBLOCK_NR_PAGES, zone["max_boost"])
+
+
+@compiled
 def rmqueue_claim(pages: Pages, zone: np.void, order: int, migratetype: int, min_order: int) -> int:
     """Take a block by claiming a pageblock of another type, largest blocks first; or NO_PAGE."""
     for above in range(MAX_PAGE_ORDER, min_order - 1, -1):
@@ -180,6 +190,7 @@ def rmqueue_claim(pages: Pages, zone: np.void, order: int, migratetype: int, min
             retag_pageblocks(pages, pfn, above, migratetype)
             add_to_free_list(pages, zone, pfn, above, False)
             return rmqueue_smallest(pages, zone, order, migratetype)
+        boost_watermark(zone)
         if claim_pageblock(pages, zone, pfn, migratetype):
             return rmqueue_smallest(pages, zone, order, migratetype)
     return NO_PAGE
@@ -191,6 +202,8 @@ def rmqueue_steal(pages: Pages, zone: np.void, order: int, migratetype: int) -> 
     for above in range(order, NR_PAGE_ORDERS):
         fallback = find_fallback(zone, above, migratetype)
         if fallback >= 0:
+            if zone["boosts_steal"] and above < PAGEBLOCK_ORDER:
+                boost_watermark(zone)
             pfn = zone["list_head"][free_list(fallback, above)]
             return take_block(pages, zone, pfn, order, above)
     return NO_PAGE

@@ -41,7 +41,7 @@ def written_metadata(snapshot: Snapshot, kinds: NDArray[np.uint8]) -> NDArray[np
 
 
 def clean_metadata(snapshot: Snapshot) -> NDArray[np.int64]:
-    """Return pages of metadata that are not dirty; few of them are held, but which does not show."""
+    """Return pages of metadata that are not dirty; which few of them are held does not show."""
     is_set, is_clear = np.uint64(_SET), np.uint64(_CLEAR)
     pfns: NDArray[np.int64] = np.flatnonzero(snapshot.flags & (is_set | is_clear) == is_set)
     return pfns

@@ -85,6 +85,9 @@ ZONE_DTYPE: Final = np.dtype(
             "min",
             "low",
             "high",
+            "boost",  # added to all three after a fallback, until kswapd has run
+            "max_boost",  # 0: fallbacks do not boost
+            "boosts_steal",  # whether taking a single block of another type boosts too
             "has_lists",  # whether free blocks are linked: only goal runs need that
             "contiguous",
             "pcp_count",

@@ -1,15 +1,15 @@
 """The allocation slow path of one task: watermarks, direct compaction, reclaim, retries.
 
-One task on an otherwise idle machine: kswapd and kcompactd run when the task sleeps, which is
-taken to be never, but for kswapd's reset of skip bits between two attempts.  Unless the caller says
-how to reclaim, there is nothing to free: what reclaim does is to drain the per-CPU lists.
+One task on an otherwise idle machine.  `model.kswapd` has the daemons that it wakes.  Unless the
+caller says how to reclaim, there is nothing to free: what reclaim does is to drain the per-CPU
+lists.
 
 Source: __alloc_pages_slowpath(), __alloc_pages_direct_compact(), __alloc_pages_direct_reclaim(),
 should_compact_retry(), should_reclaim_retry(), mm/page_alloc.c; try_to_compact_pages(),
 compact_zone_order(), defer_compaction() and friends, mm/compaction.c; 6.1 and 6.12.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -41,7 +41,8 @@ from movable.mm.kinds import PageKind
 from movable.mm.rules import LinuxRules
 from movable.mm.state import NO_PAGE, Pages, record_of
 from movable.model.gfp import GFP_KERNEL, Gfp
-from movable.model.zone import Zone, new_control
+from movable.model.kswapd import Kswapd
+from movable.model.zone import ZONE_INDEX, Zone, new_control
 
 PRIO_SYNC_FULL: Final = 0
 PRIO_SYNC_LIGHT: Final = 1
@@ -82,6 +83,10 @@ class Allocator:
     compact: CompactZone = compact_zone
     reclaim: Callable[[], int] = reclaim_nothing
     """Frees some pages if it can, and returns how many."""
+    kswapds: Mapping[int, Kswapd] = field(default_factory=dict)
+    """The daemons of each node; none where somebody else sees to what they do."""
+    highest: int = ZONE_INDEX["Movable"]
+    """The index of the highest zone that requests may use."""
     counters: Counters = field(default_factory=Counters)
     record: np.void = field(init=False)
 
@@ -90,28 +95,57 @@ class Allocator:
 
     def alloc(self, order: int, gfp: Gfp, kind: PageKind, *, is_compound: bool = True) -> int:
         """Allocate a block of `order`, marked as `kind`; return its first PFN, or NO_PAGE."""
-        pfn = self._from_free_lists(order, gfp, "low")
+        pfn = self._fastpath(order, gfp)
         if pfn == NO_PAGE:
             pfn = self._slowpath(order, gfp)
         if pfn != NO_PAGE:
             occupy(self.pages, pfn, order, int(kind), is_compound)
         return pfn
 
-    def _from_free_lists(self, order: int, gfp: Gfp, mark: str) -> int:
+    def _fastpath(self, order: int, gfp: Gfp) -> int:
+        """Return a block from the free lists, no pageblock of another type broken if need be.
+
+        Where there is DMA32 below Normal, that is taken from first, in the same node.
+
+        Source: alloc_flags_nofragment(), get_page_from_freelist(), mm/page_alloc.c.
+        """
+        local = [zone for zone in self.zones if zone.info.nid == self.zones[0].info.nid]
+        below = local[1].record["index"] if len(local) > 1 else -1
+        pfn = NO_PAGE
+        if (local[0].record["index"], below) == (ZONE_INDEX["Normal"], ZONE_INDEX["DMA32"]):
+            pfn = self._from_free_lists(order, gfp, "low", local, no_fragment=True)
+        return self._from_free_lists(order, gfp, "low") if pfn == NO_PAGE else pfn
+
+    def _wake_kswapds(self, order: int) -> None:
+        """Source: wake_all_kswapds(), mm/page_alloc.c."""
+        for nid in dict.fromkeys(zone.info.nid for zone in self.zones):
+            if nid in self.kswapds:
+                self.kswapds[nid].wake(order, self.highest)
+
+    def _from_free_lists(
+        self,
+        order: int,
+        gfp: Gfp,
+        mark: str,
+        zones: Sequence[Zone] = (),
+        *,
+        no_fragment: bool = False,
+    ) -> int:
         """Return a block from the first zone whose watermark allows it.
 
         Source: get_page_from_freelist(), mm/page_alloc.c.
         """
-        for zone in self.zones:
+        for zone in zones or self.zones:
             record = zone.record
-            if not zone_watermark_ok(record, order, int(record[mark]), gfp.migratetype):
+            if not zone_watermark_ok(record, order, _mark(record, mark), gfp.migratetype):
                 continue
-            pfn = int(rmqueue(self.pages, record, self.record, order, gfp.migratetype, False))
+            pfn = int(rmqueue(self.pages, record, self.record, order, gfp.migratetype, no_fragment))
             if pfn != NO_PAGE:
                 return pfn
         return NO_PAGE
 
     def _slowpath(self, order: int, gfp: Gfp) -> int:
+        self._wake_kswapds(order)
         pfn = self._from_free_lists(order, gfp, "min")
         is_costly = order > PAGE_ALLOC_COSTLY_ORDER
         if pfn == NO_PAGE and (is_costly or (order > 0 and gfp.migratetype != MIGRATE_MOVABLE)):
@@ -127,6 +161,7 @@ class Allocator:
         is_costly = order > PAGE_ALLOC_COSTLY_ORDER
         nr_retries = nr_loops = 0
         while True:
+            self._wake_kswapds(order)
             pfn = self._from_free_lists(order, gfp, "min")
             if pfn == NO_PAGE:
                 pfn = self._direct_reclaim(order, gfp)
@@ -155,7 +190,7 @@ class Allocator:
         The recordings show MAX_RECLAIM_RETRIES + 1 rounds for a request that fails in the end.
         """
         return any(
-            zone_watermark_ok(zone.record, 0, int(zone.record["min"]), gfp.migratetype)
+            zone_watermark_ok(zone.record, 0, _mark(zone.record, "min"), gfp.migratetype)
             for zone in self.zones
         )
 
@@ -229,9 +264,9 @@ class Allocator:
 
     def _suitability(self, record: np.void, order: int, gfp: Gfp) -> int:
         """Return whether compaction may run: COMPACT_CONTINUE, SUCCESS (no need) or SKIPPED."""
-        if zone_watermark_ok(record, order, int(record["min"]), gfp.migratetype):
+        if zone_watermark_ok(record, order, _mark(record, "min"), gfp.migratetype):
             return COMPACT_SUCCESS
-        base = int(record["low"] if order > PAGE_ALLOC_COSTLY_ORDER else record["min"])
+        base = _mark(record, "low" if order > PAGE_ALLOC_COSTLY_ORDER else "min")
         if not zone_watermark_ok(record, 0, base + (2 << order), gfp.migratetype):
             return COMPACT_SKIPPED
         if order > PAGE_ALLOC_COSTLY_ORDER:
@@ -264,6 +299,11 @@ class Allocator:
         elif result in (COMPACT_COMPLETE, COMPACT_PARTIAL_SKIPPED):
             drain_pages_zone(self.pages, record)
             defer_compaction(record, order)
+
+
+def _mark(zone: np.void, name: str) -> int:
+    """Return a watermark with its boost.  Source: wmark_pages(), include/linux/mmzone.h."""
+    return int(zone[name] + zone["boost"])
 
 
 def defer_compaction(zone: np.void, order: int) -> None:

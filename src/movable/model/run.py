@@ -21,16 +21,12 @@ from movable.mm.constants import (
     MIGRATE_SYNC,
     MIGRATE_SYNC_LIGHT,
     MIGRATE_TYPES,
-    MIGRATE_UNMOVABLE,
     NR_PAGE_ORDERS,
-    PAGEBLOCK_ORDER,
 )
-from movable.mm.kinds import PageKind
 from movable.mm.rules import LinuxRules
-from movable.mm.state import NO_PAGE, Pages, record_of
+from movable.mm.state import Pages, record_of
 from movable.mm.zoneinfo import ZoneInfo
 from movable.model.alloc import Allocator
-from movable.model.gfp import GFP_HUGETLB, Gfp
 from movable.model.zone import ZONE_INDEX, FreeLists, Zone, new_control, new_pages, new_zone
 
 RESULT_NAMES = {
@@ -116,9 +112,10 @@ def _zone_run(zone: Zone, before: tuple[int, ...], now: tuple[int, ...], nr_on_p
     )
 
 
-def _machine(
+def machine_of(
     frames: Frames, roles: NDArray[np.uint8], *, has_lists: bool, truth: Truth | None = None
 ) -> Machine:
+    """Return the machine of `frames`; `truth` gives the order of its free lists, if it has any."""
     pages = new_pages(frames.kinds, frames.orders, frames.pageblocks.types, roles)
     rules = frames.rules.rules
     zones = [
@@ -147,7 +144,7 @@ def compact_memory(frames: Frames, roles: NDArray[np.uint8]) -> Run:
 
     Source: sysctl_compaction_handler(), compact_node(), mm/compaction.c.
     """
-    machine = _machine(frames, roles, has_lists=False)
+    machine = machine_of(frames, roles, has_lists=False)
     rules = record_of(machine.rules)
     for zone in machine.zones:
         cc = new_control()
@@ -158,49 +155,7 @@ def compact_memory(frames: Frames, roles: NDArray[np.uint8]) -> Run:
     return machine.finish()
 
 
-def allocate(
-    frames: Frames,
-    roles: NDArray[np.uint8],
-    *,
-    order: int,
-    count: int,
-    gfp: Gfp,
-    is_hugetlb: bool = False,
-    truth: Truth | None = None,
-) -> Run:
-    """Allocate up to `count` blocks of `order`, and keep them.
-
-    Args:
-        is_hugetlb: as ``echo COUNT > nr_hugepages`` does: stop at the first failure.
-        truth: gives the free lists' order, if it was recorded.
-
-    Source: set_max_huge_pages(), mm/hugetlb.c; a loop of alloc_pages() otherwise.
-    """
-    machine = _machine(frames, roles, has_lists=True, truth=truth)
-    highest = ZONE_INDEX["Movable" if gfp.migratetype != MIGRATE_UNMOVABLE else "Normal"]
-    nr_obtained = 0
-    for zones in _zonelists(machine.zones, highest):
-        task = Allocator(machine.pages, zones, machine.rules, _extfrag_threshold(frames))
-        while nr_obtained < count:
-            kind = PageKind.HUGETLB if is_hugetlb else PageKind.KERNEL
-            if task.alloc(order, gfp, kind, is_compound=is_hugetlb) == NO_PAGE:
-                break
-            nr_obtained += 1
-        if not is_hugetlb:
-            nr_obtained += _keep_trying(task, order, gfp, count - nr_obtained)
-            break
-    return machine.finish(nr_obtained)
-
-
-def _keep_trying(task: Allocator, order: int, gfp: Gfp, nr_left: int) -> int:
-    """Go on after the first failure, which is one of `nr_left`; return what was still obtained."""
-    attempts = range(max(nr_left - 1, 0))
-    return sum(
-        task.alloc(order, gfp, PageKind.KERNEL, is_compound=False) != NO_PAGE for _ in attempts
-    )
-
-
-def _zonelists(zones: Iterable[Zone], highest: int) -> list[list[Zone]]:
+def zonelists(zones: Iterable[Zone], highest: int) -> list[list[Zone]]:
     """Return each node's zones, highest first, with the reserves that a request must leave."""
     nodes: dict[int, list[Zone]] = {}
     for zone in zones:
@@ -211,23 +166,9 @@ def _zonelists(zones: Iterable[Zone], highest: int) -> list[list[Zone]]:
     return list(nodes.values())
 
 
-def _extfrag_threshold(frames: Frames) -> int:
+def extfrag_threshold(frames: Frames) -> int:
+    """Return vm.extfrag_threshold of the machine."""
     return frames.snapshot.sysctls.get("vm.extfrag_threshold", 500)
-
-
-def hugepages(
-    frames: Frames, roles: NDArray[np.uint8], count: int, truth: Truth | None = None
-) -> Run:
-    """``echo COUNT > /proc/sys/vm/nr_hugepages`` on a machine that has none yet."""
-    return allocate(
-        frames,
-        roles,
-        order=PAGEBLOCK_ORDER,
-        count=count,
-        gfp=GFP_HUGETLB,
-        is_hugetlb=True,
-        truth=truth,
-    )
 
 
 def kcompactd(
@@ -237,9 +178,9 @@ def kcompactd(
 
     Source: kcompactd_do_work(), mm/compaction.c.
     """
-    machine = _machine(frames, roles, has_lists=True, truth=truth)
-    for zones in _zonelists(machine.zones, ZONE_INDEX["Movable"]):
-        task = Allocator(machine.pages, zones, machine.rules, _extfrag_threshold(frames))
+    machine = machine_of(frames, roles, has_lists=True, truth=truth)
+    for zones in zonelists(machine.zones, ZONE_INDEX["Movable"]):
+        task = Allocator(machine.pages, zones, machine.rules, extfrag_threshold(frames))
         for zone in reversed(zones):
             task.compact_in_background(zone, order)
     return machine.finish()
@@ -250,10 +191,10 @@ def proactive(frames: Frames, roles: NDArray[np.uint8], proactiveness: int) -> R
 
     Source: proactive_compact_node(), should_proactive_compact_node(), mm/compaction.c.
     """
-    machine = _machine(frames, roles, has_lists=False)
+    machine = machine_of(frames, roles, has_lists=False)
     rules = record_of(machine.rules)
     low, high = proactive_marks(machine.rules, proactiveness)
-    for zones in _zonelists(machine.zones, ZONE_INDEX["Movable"]):
+    for zones in zonelists(machine.zones, ZONE_INDEX["Movable"]):
         if _node_score(zones) <= high:
             continue
         for zone in reversed(zones):

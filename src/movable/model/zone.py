@@ -165,7 +165,9 @@ def new_zone(
     record["index"] = ZONE_INDEX.get(info.name, len(ZONE_INDEX))
     record["managed"] = info.managed
     record["raw_min"] = info.min - info.boost
-    record["min"], record["low"], record["high"] = info.min, info.low, info.high
+    record["boost"] = info.boost
+    for name, mark in (("min", info.min), ("low", info.low), ("high", info.high)):
+        record[name] = mark - info.boost
     record["has_lists"] = has_lists
     record["capture_order"] = record["captured_page"] = NO_PAGE
     record["order_failed"] = 0  # As after boot: no compaction has failed yet.

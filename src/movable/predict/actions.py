@@ -11,7 +11,8 @@ from movable.frames.frames import Frames
 from movable.frames.truth import Truth
 from movable.mm.constants import MAX_PAGE_ORDER, PAGEBLOCK_ORDER
 from movable.model.gfp import parse_gfp
-from movable.model.run import Run, allocate, compact_memory, hugepages, kcompactd, proactive
+from movable.model.requests import allocate, hugepages
+from movable.model.run import Run, compact_memory, kcompactd, proactive
 
 Perform = Callable[[Frames, NDArray[np.uint8]], Run]
 

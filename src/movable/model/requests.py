@@ -1,0 +1,98 @@
+"""Requests for blocks of an order: ``nr_hugepages``, and storms of allocations."""
+
+from collections import deque
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from movable.frames.frames import Frames
+from movable.frames.truth import Truth
+from movable.mm.constants import MIGRATE_MOVABLE, PAGEBLOCK_ORDER
+from movable.mm.kinds import PageKind
+from movable.mm.state import NO_PAGE
+from movable.model.alloc import Allocator
+from movable.model.gfp import GFP_HUGETLB, Gfp
+from movable.model.kswapd import Kswapd, allow_boost
+from movable.model.run import Machine, Run, extfrag_threshold, machine_of, zonelists
+from movable.model.zone import ZONE_INDEX, Zone
+
+
+def allocate(
+    frames: Frames,
+    roles: NDArray[np.uint8],
+    *,
+    order: int,
+    count: int,
+    gfp: Gfp,
+    truth: Truth | None = None,
+) -> Run:
+    """Ask for `count` blocks of `order`, one after another on a CPU of the first node; keep them.
+
+    Args:
+        truth: gives the free lists' order, if it was recorded.
+
+    Source: a loop of alloc_pages().
+    """
+    machine = machine_of(frames, roles, has_lists=True, truth=truth)
+    highest = ZONE_INDEX["Movable" if gfp.migratetype == MIGRATE_MOVABLE else "Normal"]
+    nodes = zonelists(machine.zones, highest)
+    task = _task(machine, [zone for zones in nodes for zone in zones], highest)
+    requests = (
+        task.alloc(order, gfp, PageKind.KERNEL, is_compound=False) != NO_PAGE for _ in range(count)
+    )
+    return machine.finish(sum(requests))
+
+
+def hugepages(
+    frames: Frames, roles: NDArray[np.uint8], count: int, truth: Truth | None = None
+) -> Run:
+    """``echo COUNT > /proc/sys/vm/nr_hugepages`` on a machine that has none yet.
+
+    Nodes take turns; one that failed is not tried hard again until it succeeds, and the end is
+    when all have failed in a row.
+
+    Source: set_max_huge_pages(), alloc_pool_huge_folio(), alloc_buddy_hugetlb_folio(),
+    mm/hugetlb.c.
+    """
+    machine = machine_of(frames, roles, has_lists=True, truth=truth)
+    highest = ZONE_INDEX["Movable"]
+    turns = deque(_task(machine, zones, highest) for zones in zonelists(machine.zones, highest))
+    tries_hard = dict.fromkeys(map(id, turns), True)
+    nr_obtained = nr_failed = 0
+    while nr_obtained < count and nr_failed < len(turns):
+        task = turns[0]
+        turns.rotate(-1)
+        gfp = GFP_HUGETLB._replace(retry_mayfail=tries_hard[id(task)])
+        is_found = task.alloc(PAGEBLOCK_ORDER, gfp, PageKind.HUGETLB) != NO_PAGE
+        tries_hard[id(task)] = is_found
+        nr_failed = 0 if is_found else nr_failed + 1
+        nr_obtained += is_found
+    return machine.finish(nr_obtained)
+
+
+def _task(machine: Machine, zones: Sequence[Zone], highest: int) -> Allocator:
+    """Return a task that allocates from `zones`, with the daemons that it wakes."""
+    daemons: dict[int, Kswapd] = {}
+    task = Allocator(
+        machine.pages,
+        zones,
+        machine.rules,
+        extfrag_threshold(machine.frames),
+        kswapds=daemons,
+        highest=highest,
+    )
+    for zone in reversed(zones):
+        allow_boost(zone, steal=not machine.rules.freelist_hygiene)
+    daemons |= _kswapds(machine, zones, task)
+    return task
+
+
+def _kswapds(machine: Machine, zones: Sequence[Zone], task: Allocator) -> Mapping[int, Kswapd]:
+    nodes: dict[int, list[Zone]] = {}
+    for zone in reversed(zones):
+        nodes.setdefault(zone.info.nid, []).append(zone)
+    return {
+        nid: Kswapd(machine.pages, lowest_first, task.compact_in_background)
+        for nid, lowest_first in nodes.items()
+    }
