@@ -9,7 +9,7 @@ from movable.cli.output import Output
 class LabBuildKernelCommand:
     """Build a small kernel with page_owner and tracepoints from Debian's source; it is kept.
 
-    It takes minutes, 3 GiB of disk while it runs, and apt-get install make gcc flex bison bc.
+    It takes minutes, 3 GiB of disk while it runs, and flex, bison, bc, libelf-dev besides gcc.
     Afterwards `--kernel owner` boots it: recordings then hold page_owner, and the compaction and
     migration events of the action (after/trace.txt).
     """

@@ -28,9 +28,9 @@ class Answer:
 class Agent:
     """Does what it is told in a guest."""
 
-    def __init__(self, vm: Vm, *, told: Callable[[str], None] = lambda note: None) -> None:
+    def __init__(self, vm: Vm, *, told: Callable[[str], None] = lambda words: None) -> None:
         self.vm = vm
-        self._told = told
+        self.told = told
         self.commands: list[str] = []
         self.events: list[str] = []
         self.release = self._await("boot", BOOT_TIMEOUT_S).text
@@ -48,7 +48,7 @@ class Agent:
     def balloon(self, nr_pages: int) -> None:
         """Have the balloon hold `nr_pages` in all."""
         self.commands.append(f"balloon {nr_pages}")
-        self.vm.balloon(nr_pages, progress=lambda nr: self._told(f"balloon: {nr} pages"))
+        self.vm.balloon(nr_pages, progress=lambda nr: self.told(f"balloon: {nr} pages"))
         self.events.append(f"balloon {nr_pages}")
 
     def read(self, path: str) -> str:
@@ -83,7 +83,6 @@ class Agent:
             if kind == "note":
                 notes.append(rest)
                 self.events.append(rest)
-                self._told(rest)
 
 
 def _name(field: bytes) -> str:

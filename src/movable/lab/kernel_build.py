@@ -8,7 +8,6 @@ import os
 import re
 import shutil
 import subprocess
-import tarfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Final
@@ -22,6 +21,7 @@ from movable.lab.tools import GUEST
 SUFFIX: Final = "-owner"
 _CONFIG: Final = GUEST / "owner.config"
 _PROGRAMS: Final = ("make", "gcc", "flex", "bison", "bc", "xz")
+_LIBELF: Final = Path("/usr/include/libelf.h")
 _TIMEOUT_S: Final = 4 * 3600
 _NEEDED_BY_MODULES: Final = re.compile(
     r"(Makefile|Kbuild|Kconfig)[\w.-]*|.*\.(h|lds|S|sh|pl|py|awk|symvers|include)"
@@ -40,6 +40,7 @@ def build_kernel(version: str, *, progress: Callable[[str], None] = lambda doing
         if kernel.release.endswith(SUFFIX) and kernel.release.startswith(f"{version}."):
             return kernel
     missing = [program for program in _PROGRAMS if shutil.which(program) is None]
+    missing += [] if _LIBELF.exists() else ["libelf-dev"]
     if missing:
         raise LabError(f"building a kernel takes apt-get install {' '.join(missing)}")
     archive, package = Archive(), f"linux-source-{version}"
@@ -65,8 +66,7 @@ def _build(archive: Archive, package: str, made: Path, progress: Callable[[str],
     if tarball is None:
         raise LabError(f"{package}: expected usr/src/linux-source-*.tar.xz in it")
     progress("unpacking the source")
-    with tarfile.open(tarball) as packed:
-        packed.extractall(made, filter="tar")
+    _run(["tar", "--extract", "--file", str(tarball)], made)
     tarball.unlink()
     next(made.glob("linux-source-*")).rename(made / "linux")
     source = made / "linux"
@@ -80,19 +80,23 @@ def _build(archive: Archive, package: str, made: Path, progress: Callable[[str],
 
 
 def _make(source: Path, *arguments: str) -> None:
-    command = ["make", "--silent", *arguments]
-    log = source / "build.log"
+    _run(["make", "--silent", *arguments], source)
+
+
+def _run(command: list[str], directory: Path) -> None:
+    log = directory / "build.log"
     with log.open("wb") as file:
         try:
             done = subprocess.run(
-                command, cwd=source, stdout=file, stderr=file, timeout=_TIMEOUT_S, check=False
+                command, cwd=directory, stdout=file, stderr=file, timeout=_TIMEOUT_S, check=False
             )
         except subprocess.TimeoutExpired:
             raise LabError(f"the kernel was not built within {_TIMEOUT_S // 3600} hours") from None
     if done.returncode != 0:
         lines = log.read_text(errors="replace").splitlines()
-        errors = [line for line in lines if re.search(r"\berror:|Error \d|not found", line)]
-        raise LabError(f"make {arguments[-1]} failed: {(errors or lines or ['no word'])[0][:300]}")
+        errors = [line for line in lines if re.search(r"\berror:|Error \d|not found|space", line)]
+        why = (errors or lines or ["no word"])[0][:300]
+        raise LabError(f"{command[0]} {command[-1]} failed: {why}")
 
 
 def _check_config(source: Path) -> None:

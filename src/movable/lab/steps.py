@@ -142,8 +142,11 @@ class GuestSteps:
     def compile(self, step: Table) -> None:
         """Build: jobs start, work and end, so many at a time."""
         self._build = step
-        for _ in range(step.number("jobs")):
+        nr_jobs = step.number("jobs")
+        for number in range(1, nr_jobs + 1):
             self._compile_one(step)
+            if number % 10 == 0:
+                self.agent.told(f"compile: {number} of {nr_jobs} jobs")
         while len(self._jobs) > step.number("keep"):
             self._end_job()
 
