@@ -17,7 +17,7 @@ from movable.errors import MovableError
 from movable.frames.build import frames_of
 from movable.frames.frames import Frames
 from movable.frames.indices import unusable_index
-from movable.frames.truth import read_truth
+from movable.frames.truth import Truth, read_truth
 from movable.mm.constants import (
     MAX_PAGE_ORDER,
     MIGRATE_MOVABLE,
@@ -50,7 +50,7 @@ from movable.predict.scorecard import (
     ZoneScore,
     sum_rows,
 )
-from movable.predict.whatif import scattered
+from movable.predict.whatif import drawn_range, perform_once, scattered
 
 
 def score(path: Path, *, with_truth: bool = False) -> tuple[Score, ...]:
@@ -207,17 +207,17 @@ class _Attempt:
             refused = _KINDS[step.owner]
         if step.driver == "refuses" and step.owner == "gpu" and truth is not None:
             frames = _with_zsmalloc_apart(frames)
+        drawn = frames
         if step.driver == "accepts" and step.owner != "balloon" and truth is None:
-            frames = _with_flagless_movable(frames, step.accept)
+            drawn = _with_flagless_movable(frames, step.accept)
             notes.append("flagless pages in Movable pageblocks are taken for the driver's")
-        if step.driver == "accepts" and step.accept < 1 and truth is not None:
-            frames = _with_driver_partly_stuck(frames, step.accept)
-        if step.accept < 1:
-            notes.append(
-                f"{step.accept:.0%} of the driver's pages, drawn at random, are taken to move"
-            )
+        elif step.driver == "accepts" and step.accept < 1:
+            drawn = _with_driver_partly_stuck(frames, step.accept)
         try:
-            forecast = predict(frames, action=action, truth=truth, refused=refused)
+            forecast = predict(drawn, action=action, truth=truth, refused=refused)
+            if step.accept < 1:
+                notes.append(f"{step.accept:.0%} of the driver's pages, drawn at random, move")
+                forecast = _with_draws(forecast, frames, step, truth)
         except MovableError as error:
             return cls(frames.rules.name, reason=str(error))
         return cls(frames.rules.name, forecast, notes=tuple(notes))
@@ -258,16 +258,31 @@ def _with_zsmalloc_apart(frames: Frames) -> Frames:
     return replace(frames, kinds=kinds)
 
 
-def _with_driver_partly_stuck(frames: Frames, share: float) -> Frames:
+def _with_draws(forecast: Forecast, frames: Frames, step: Step, truth: Truth | None) -> Forecast:
+    """Widen the range to what other pages would have led to, as many of which move."""
+    draw_frames = _with_flagless_movable if truth is None else _with_driver_partly_stuck
+
+    def outcome(share: float, draw: int) -> int:
+        run = perform_once(draw_frames(frames, share, draw), forecast.action, truth)
+        return sum(nr_huge_of(zone.nr_free_after) for zone in run.zones)
+
+    drawn = drawn_range(outcome, step.accept, len(frames.kinds))
+    low, high = forecast.totals.nr_huge_after_range
+    wide = (min(low, drawn[0]), max(high, drawn[1]))
+    return replace(forecast, totals=replace(forecast.totals, nr_huge_after_range=wide))
+
+
+def _with_driver_partly_stuck(frames: Frames, share: float, draw: int = 0) -> Frames:
     """Return `frames` with that share of a driver's pages movable, and the others not."""
     kinds = frames.kinds.copy()
     pfns = np.flatnonzero(kinds == PageKind.DRIVER)
-    moving = scattered(pfns, share, np.zeros(len(pfns), dtype=np.bool_))
+    alone = np.zeros(len(pfns), dtype=np.bool_)
+    moving = scattered(pfns, share, alone, draw=draw)
     kinds[np.setdiff1d(pfns, moving, assume_unique=True)] = PageKind.KERNEL
     return replace(frames, kinds=kinds)
 
 
-def _with_flagless_movable(frames: Frames, share: float) -> Frames:
+def _with_flagless_movable(frames: Frames, share: float, draw: int = 0) -> Frames:
     """Return `frames` with that share of what may be a driver's pages as if they could move.
 
     The kernel keeps its own flagless pages out of Movable pageblocks as long as it can.
@@ -276,7 +291,8 @@ def _with_flagless_movable(frames: Frames, share: float) -> Frames:
     types = np.repeat(frames.pageblocks.types, PAGEBLOCK_NR_PAGES)[: len(kinds)]
     candidates = np.flatnonzero(types == MIGRATE_MOVABLE)
     pfns = candidates[kinds[candidates] == PageKind.KERNEL]
-    kinds[scattered(pfns, share, np.zeros(len(pfns), dtype=np.bool_))] = PageKind.WHATIF
+    alone = np.zeros(len(pfns), dtype=np.bool_)
+    kinds[scattered(pfns, share, alone, draw=draw)] = PageKind.WHATIF
     return replace(frames, kinds=kinds)
 
 

@@ -10,8 +10,9 @@ worst that can happen; and clustered, whole pageblocks' worth of pages at once, 
 the best.  What real drivers do lies between.
 """
 
+import math
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Final
 
@@ -42,6 +43,8 @@ _FEW_POINTS: Final = (0.0, 0.5, 0.9, 1.0)
 _LARGE_PAGES: Final = 1 << 25
 """From 128 GiB on, a compaction takes seconds, and the line has fewer points."""
 
+_NR_DRAWS: Final = 5
+_FEW_DRAWS: Final = 2
 _CENSUS_PAGES: Final = 1 << 22
 
 
@@ -259,7 +262,7 @@ def made_movable(frames: Frames, pfns: NDArray[np.int64]) -> Frames:
 
 
 def scattered(
-    pfns: NDArray[np.int64], fraction: float, is_tail: NDArray[np.bool_]
+    pfns: NDArray[np.int64], fraction: float, is_tail: NDArray[np.bool_], *, draw: int = 0
 ) -> NDArray[np.int64]:
     """Return about that fraction of `pfns`, each allocation chosen by itself.
 
@@ -267,10 +270,12 @@ def scattered(
 
     Args:
         is_tail: whether each of `pfns` belongs to the allocation of the page before it.
+        draw: another number is another choice, as good as the first.
     """
     allocation = np.cumsum(~is_tail) - 1
     nr_allocations = int(allocation[-1]) + 1 if len(pfns) else 0
-    ranks = np.random.default_rng(seed=1).permutation(max(nr_allocations, 1))[allocation]
+    rng = np.random.default_rng(seed=1 if draw == 0 else (1, draw))
+    ranks = rng.permutation(max(nr_allocations, 1))[allocation]
     chosen: NDArray[np.int64] = pfns[ranks < round(fraction * nr_allocations)]
     return chosen
 
@@ -365,12 +370,16 @@ class _Line:
         return scattered(self.stuck, fraction, self.frames.kinds[self.stuck] & TAIL != 0)
 
     def with_range(self, movable: Forecast, share: Fraction) -> Forecast:
-        """Widen the range to the ends of the fraction, scattered and clustered."""
+        """Widen the range to the ends of the fraction, scattered and clustered.
+
+        Which pages a fraction means is chance, and the result with it: so it is drawn more often.
+        """
         is_whole = share.low == share.high == 1
         if is_whole or not len(self.stuck) or movable.nr_obtained is not None:
             return movable
         points = [self._point(end) for end in {share.low, share.high}]
         seen = [n for p in points for n in (p.nr_huge_scattered, p.nr_huge_clustered)]
+        seen += drawn_range(self._drawn, share.low, len(self.frames.kinds))
         low, high = movable.totals.nr_huge_after_range
         noise = movable.totals.noise
         wide = (max(0, min(low, min(seen) - noise)), max(high, max(seen) + noise))
@@ -398,11 +407,34 @@ class _Line:
             self._nr_huge(clustered(self.stuck, fraction)),
         )
 
+    def _drawn(self, fraction: float, draw: int) -> int:
+        is_tail = self.frames.kinds[self.stuck] & TAIL != 0
+        return self._nr_huge(scattered(self.stuck, fraction, is_tail, draw=draw))
+
     def _nr_huge(self, pfns: NDArray[np.int64]) -> int:
         run = perform_once(made_movable(self.frames, pfns), self.action, self.truth)
         if run.nr_obtained is not None:
             return run.nr_obtained
         return sum(nr_huge_of(zone.nr_free_after) for zone in run.zones)
+
+
+def drawn_range(
+    outcome: Callable[[float, int], int], fraction: float, nr_pfns: int
+) -> tuple[int, int]:
+    """Return where outcomes of a fraction lie, which pages it means being chance.
+
+    From a few draws: their extremes, a standard deviation further out, as about 19 of 20 would be.
+
+    Args:
+        outcome: the result of a fraction by the number of a draw, counted from 1.
+        nr_pfns: the machine's size: a large one is drawn less often.
+    """
+    if fraction in (0, 1):
+        return outcome(fraction, 1), outcome(fraction, 1)
+    nr_draws = _NR_DRAWS if nr_pfns < _LARGE_PAGES else _FEW_DRAWS
+    drawn = np.array([outcome(fraction, draw) for draw in range(1, nr_draws + 1)])
+    deviation = math.ceil(drawn.std(ddof=1))
+    return max(0, int(drawn.min()) - deviation), int(drawn.max()) + deviation
 
 
 def perform_once(frames: Frames, action: str, truth: Truth | None = None) -> Run:

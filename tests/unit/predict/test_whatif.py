@@ -11,8 +11,17 @@ from movable.frames.owners import owners_of
 from movable.mm.constants import PAGEBLOCK_ORDER
 from movable.mm.kinds import PageKind
 from movable.mm.rules import RULES
+from movable.predict.forecast import nr_huge_of
 from movable.predict.from_boot import from_boot
-from movable.predict.whatif import Fraction, clustered, mechanism_of, scattered, whatif
+from movable.predict.whatif import (
+    Fraction,
+    clustered,
+    made_movable,
+    mechanism_of,
+    perform_once,
+    scattered,
+    whatif,
+)
 from recorded import recorded
 
 ANON, SLAB, KERNEL = PageKind.ANON, PageKind.SLAB, PageKind.KERNEL
@@ -103,6 +112,25 @@ def test_a_fraction_gives_less_and_a_wider_range() -> None:
     assert part.nr_pages_made_movable == round(0.7 * whole.nr_pages_made_movable)
     low, high = part.nr_huge_range
     assert high - low > whole.nr_huge_range[1] - whole.nr_huge_range[0]
+
+
+def test_the_range_of_a_fraction_covers_other_choices_of_as_many_pages() -> None:
+    frames = recorded("gpu-612-512m-whatif", "refused")
+    share = Fraction(0.99, 0.99)
+    found = whatif(frames, owners_of(frames), ["kernel"], fraction=share)
+    pfns = owners_of(frames).pfns_of(["kernel"])
+    alone = np.zeros(len(pfns), dtype=np.bool_)
+
+    outcomes = []
+    for draw in range(100, 110):
+        run = perform_once(
+            made_movable(frames, scattered(pfns, 0.99, alone, draw=draw)), "compact_memory"
+        )
+        outcomes.append(sum(nr_huge_of(zone.nr_free_after) for zone in run.zones))
+    low, high = found.movable.totals.nr_huge_after_range
+
+    assert max(outcomes) - min(outcomes) > 3, "chance decides, or the range has no reason"
+    assert sum(low <= outcome <= high for outcome in outcomes) >= 9
 
 
 def test_an_action_with_a_goal_says_what_it_obtained_both_ways() -> None:
