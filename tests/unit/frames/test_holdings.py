@@ -83,3 +83,13 @@ def test_totals_come_largest_first_and_damage_costs_only_itself() -> None:
 def test_the_test_data_are_of_one_machine() -> None:
     meminfo = parse_meminfo((DATA / "minimal-6.18" / "meminfo").read_text())
     assert sum(parse_slabinfo(SLABINFO).values()) * 4 < meminfo["MemTotal"]
+
+
+def test_cgroups_are_counted_whatever_their_inodes() -> None:
+    inodes = np.array([0, 7, 7, 1 << 40, 0, 7], dtype=np.uint64)
+    found = holdings_of(replace(recorded("own-kmem-256m").snapshot, cgroups=inodes))
+    small = holdings_of(replace(recorded("own-kmem-256m").snapshot, cgroups=inodes[:3]))
+
+    held = {one.name: one.nr_pages for one in found if one.source == "kpagecgroup"}
+    assert held == {"inode 7": 3, f"inode {1 << 40}": 1}
+    assert Holding("kpagecgroup", "inode 7", 2) in small
