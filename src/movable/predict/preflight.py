@@ -176,12 +176,12 @@ def _sentence(found: Preflight) -> str:
     size = f"order {found.order}"
     if found.answer is Answer.NOW:
         needed = "1 is" if found.count == 1 else f"{found.count} are"
-        return f"yes: {found.nr_now} blocks of {size} are free now, {needed} needed"
+        return f"yes: {found.nr_now} blocks of {size} can be had now, {needed} needed"
     spread = ""
     if found.nr_after_range is not None and len(set(found.nr_after_range)) > 1:
         spread = f" ({found.nr_after_range[0]} to {found.nr_after_range[1]})"
     figures = (
-        f"{found.nr_now} blocks of {size} are free now, {found.nr_after}{spread} after "
+        f"{found.nr_now} blocks of {size} can be had now, {found.nr_after}{spread} after "
         f"compact_memory; the request alone would obtain {found.nr_directly} of {found.count}"
     )
     low, high = found.nr_after_range or (found.nr_after, found.nr_after)
