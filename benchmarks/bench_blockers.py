@@ -34,7 +34,9 @@ def timed(act: Callable[[], T]) -> tuple[T, float, float]:
 def bench(nr_gib: int) -> None:
     frames, _ = synthetic(nr_gib)
     decompose_free(frames.kinds, frames.orders, 0, len(frames.kinds))
-    after, compacted_s, compacted_cpu_s = timed(lambda: perform_once(frames, "compact_memory").pages.kind)
+    after, compacted_s, compacted_cpu_s = timed(
+        lambda: perform_once(frames, "compact_memory").pages.kind
+    )
     owners = owners_of(frames)
     costs, counted_s, counted_cpu_s = timed(lambda: costs_of(frames, owners, after))
     assert costs.nr_blocks == len(frames.kinds) >> 9
