@@ -241,13 +241,45 @@ def nr_free_blocks(zone: np.void, order: int) -> int:
     return total
 
 
+@inlined
+def is_untouched(pages: Pages, zone: np.void, pfn: int) -> bool:
+    """Whether the free block at `pfn` is as booting left it, or what remains of the last such.
+
+    A largest block is; and so is one above which all is free up to a largest block, which nobody
+    has needed yet.
+    """
+    if pages.order[pfn] == MAX_PAGE_ORDER:
+        return True
+    end_pfn = (pfn | ((1 << MAX_PAGE_ORDER) - 1)) + 1
+    if not is_free_block(pages, zone, end_pfn, MAX_PAGE_ORDER):
+        return False
+    while pfn < end_pfn and pages.kind[pfn] == FREE:
+        pfn += 1 << int64(pages.order[pfn])
+    return pfn == end_pfn
+
+
+@inlined
+def was_freed_to_tail(pages: Pages, zone: np.void, pfn: int, order: int) -> bool:
+    """Whether `buddy_merge_likely` held when the block at `pfn` was freed, as far as can be told.
+
+    What it looks at, the buddy of the block's parent, must have been freed before.  Ascending, that
+    is one that lies below.  Descending within what was freed together, it is one above that touches
+    the block; or one below that does not touch it, so was not freed together with it.
+    """
+    if not buddy_merge_likely(pages, zone, pfn, order):
+        return False
+    if zone["frees_ascending"]:
+        return pfn >> (order + 1) & 1 == 1
+    return pfn >> order & 1 == 1
+
+
 @compiled
 def adopt_free_blocks(pages: Pages, zone: np.void) -> int:
     """Count the zone's free blocks, and link them where it has lists, in the likeliest order.
 
-    A list's order is its history, which a snapshot does not show.  The guess: memory was freed in
-    ascending PFN order, each block to the end that `buddy_merge_likely` sends it to; blocks of
-    pageblock order and more are as booting left them, ascending.
+    A list's order is its history, which a snapshot does not show.  The guess: memory was handed out
+    upward, and then freed in ascending PFN order, each block to the end of its list that Linux sent
+    it to; blocks of pageblock order and more are as booting left them, ascending.
 
     Returns:
         Free pages.
@@ -255,14 +287,15 @@ def adopt_free_blocks(pages: Pages, zone: np.void) -> int:
     if not zone["has_lists"]:
         return count_free_blocks(pages, zone)
     nr_free = 0
-    pfn = zone["start_pfn"]
-    while pfn < zone["end_pfn"]:
-        order = int64(pages.order[pfn])
-        if pages.kind[pfn] == FREE:
-            to_tail = order >= PAGEBLOCK_ORDER or buddy_merge_likely(pages, zone, pfn, order)
-            add_to_free_list(pages, zone, pfn, order, to_tail)
-            nr_free += 1 << order
-        pfn += 1 << order
+    for is_first in (True, False):
+        pfn = int64(zone["start_pfn"])
+        while pfn < zone["end_pfn"]:
+            order = int64(pages.order[pfn])
+            if pages.kind[pfn] == FREE and is_untouched(pages, zone, pfn) == is_first:
+                to_tail = order >= PAGEBLOCK_ORDER or was_freed_to_tail(pages, zone, pfn, order)
+                add_to_free_list(pages, zone, pfn, order, to_tail)
+                nr_free += 1 << order
+            pfn += 1 << order
     return nr_free
 
 

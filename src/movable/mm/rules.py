@@ -60,6 +60,9 @@ class LinuxRules(NamedTuple):
     freelist_hygiene: bool
     """A free block is always on the list of its pageblock's type (6.10)."""
 
+    frees_ascending: bool
+    """Pages freed together are freed from the first to the last, not the other way round (6.9)."""
+
     highatomic_free_only: bool
     """Watermarks leave out only the free pages of HighAtomic blocks, not all their pages (6.12)."""
 
@@ -95,6 +98,7 @@ LINUX_6_1: Final = LinuxRules(
     last_is_block_start=False,
     unaligned_skip_test=False,
     freelist_hygiene=False,
+    frees_ascending=False,
     highatomic_free_only=False,
     pcp_auto_high=False,
     page_type_movable=False,
@@ -119,6 +123,7 @@ LINUX_6_12: Final = LinuxRules(
     last_is_block_start=True,
     unaligned_skip_test=True,
     freelist_hygiene=True,
+    frees_ascending=True,
     highatomic_free_only=True,
     pcp_auto_high=True,
     page_type_movable=False,

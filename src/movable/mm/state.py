@@ -88,6 +88,7 @@ ZONE_DTYPE: Final = np.dtype(
             "boost",  # added to all three after a fallback, until kswapd has run
             "max_boost",  # 0: fallbacks do not boost
             "boosts_steal",  # whether taking a single block of another type boosts too
+            "frees_ascending",  # whether pages freed together were freed in ascending order
             "has_lists",  # whether free blocks are linked: only goal runs need that
             "contiguous",
             "pcp_count",

@@ -169,6 +169,7 @@ def new_zone(
     for name, mark in (("min", info.min), ("low", info.low), ("high", info.high)):
         record[name] = mark - info.boost
     record["has_lists"] = has_lists
+    record["frees_ascending"] = rules.frees_ascending
     record["capture_order"] = record["captured_page"] = NO_PAGE
     record["order_failed"] = 0  # As after boot: no compaction has failed yet.
     record["contiguous"] = _is_contiguous(pages, int(record["start_pfn"]), int(record["end_pfn"]))
