@@ -16,7 +16,7 @@ Threads that wait with a condition race with every access of what they wait for.
 from collections import defaultdict
 from typing import Final, NamedTuple
 
-from movable.driver.steps import ACQUIRE, ADD, RELEASE, Accesses
+from movable.driver.steps import ACQUIRE, DROP, RELEASE, Accesses
 
 RACING: Final = 0
 FORCED: Final = 1
@@ -48,7 +48,7 @@ def conflict(first: Accesses, second: Accesses) -> bool:
     """Return whether two steps do not commute."""
     for location, kind in first:
         for other, other_kind in second:
-            if location == other and not (kind == other_kind and kind <= ADD):
+            if location == other and not (kind == other_kind and kind <= DROP):
                 return True
     return False
 
@@ -135,13 +135,13 @@ class Trace:
             if not entries:
                 continue
             _, last, last_kind = entries[-1]
-            if last == thread and (last_kind > ADD or last_kind == kind) and not is_blocking:
+            if last == thread and (last_kind > DROP or last_kind == kind) and not is_blocking:
                 continue  # Its own, and what this conflicts with comes before that.
             if kind == ACQUIRE:
                 _lock_candidates(entries, candidates)
             elif is_blocking:
                 _waiter_candidates(entries, kind, candidates)
-            elif last_kind > ADD:
+            elif last_kind > DROP:
                 if last != thread:
                     candidates.append((entries[-1][0], last, RACING))
             else:
@@ -189,11 +189,11 @@ class Trace:
 
 def _candidates(entries: list[Entry], kind: int, candidates: list[Candidate]) -> None:
     """Collect what an access conflicts with, back to what everything earlier comes before."""
-    commuting = kind if kind <= ADD else -1
+    commuting = kind if kind <= DROP else -1
     for number, thread, other in reversed(entries):
         if other != commuting:
             candidates.append((number, thread, RACING))
-            if other > ADD:
+            if other > DROP:
                 return
 
 
@@ -205,7 +205,7 @@ def _lock_candidates(entries: list[Entry], candidates: list[Candidate]) -> None:
             if not is_released:
                 candidates.append((number, thread, ORDERING))
             is_released = True
-        elif other > ADD:
+        elif other > DROP:
             candidates.append((number, thread, FORCED))
         elif not is_released:
             candidates.append((number, thread, RACING))
@@ -214,5 +214,5 @@ def _lock_candidates(entries: list[Entry], candidates: list[Candidate]) -> None:
 def _waiter_candidates(entries: list[Entry], kind: int, candidates: list[Candidate]) -> None:
     """Collect what a wait with a condition conflicts with: all that is not alike."""
     for number, thread, other in reversed(entries):
-        if not (kind == other and kind <= ADD):
+        if not (kind == other and kind <= DROP):
             candidates.append((number, thread, FORCED))

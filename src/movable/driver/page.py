@@ -14,6 +14,7 @@ from movable.driver.protocol import PageType
 from movable.driver.steps import (
     ACQUIRE,
     ADD,
+    DROP,
     READ,
     RELEASE,
     TRIED,
@@ -69,7 +70,7 @@ def _is_locked(page: "Page") -> bool:
 def _reference(page: "Page") -> Accesses:
     at = page.at
     if page.heap[at] == 1:
-        return ((at, ADD), (at + ONE, WRITE))
+        return ((at, ADD), (at + ONE, ADD))
     return ((at, ADD),)
 
 
@@ -80,15 +81,15 @@ def _reference_unless_zero(page: "Page") -> Accesses:
 def _put(page: "Page") -> Accesses:
     nr_references = page.heap[page.at]
     if nr_references > 2:
-        return ((page.at, WRITE),)
+        return ((page.at, DROP),)
     if nr_references == 2:
-        return ((page.at, WRITE), (page.at + ONE, WRITE))
+        return ((page.at, DROP), (page.at + ONE, DROP))
     return _LAST_PUT(page)
 
 
 _LAST_PUT: Final = at(
-    (COUNT, WRITE),
-    (ONE, WRITE),
+    (COUNT, DROP),
+    (ONE, DROP),
     (LIFE, WRITE),
     (LOCK, READ),
     (MARK, READ),

@@ -8,8 +8,9 @@ alone, and the checker can interleave it.
 All state that threads share lives in one flat list, `State.heap`: starting over is one slice
 assignment, and a state of the whole program is one tuple.  A *location* is an index of that list.
 
-An access is a pair (location, kind).  Two accesses of one location commute if both are `READ` or
-both are `ADD` (two references taken, in either order).  A step that turned out to change nothing, a
+An access is a pair (location, kind).  Two accesses of one location commute if both are `READ`, both
+are `ADD` (two references taken, in either order) or both are `DROP` (two dropped: the page is freed
+by whichever is last, and nobody learns which that was).  A step that turned out to change nothing, a
 failed trylock for one, counts as the weaker access.
 """
 
@@ -25,13 +26,14 @@ P = ParamSpec("P")
 
 READ: Final = 0
 ADD: Final = 1
-WRITE: Final = 2
-ACQUIRE: Final = 3
+DROP: Final = 2
+WRITE: Final = 3
+ACQUIRE: Final = 4
 """A lock was waited for and taken."""
-TRIED: Final = 4
+TRIED: Final = 5
 """A lock was taken without waiting."""
-RELEASE: Final = 5
-KIND_NAMES: Final = ("read", "add", "write", "acquire", "trylock", "release")
+RELEASE: Final = 6
+KIND_NAMES: Final = ("read", "add", "drop", "write", "acquire", "trylock", "release")
 
 Access = tuple[int, int]
 Accesses = tuple[Access, ...]

@@ -220,9 +220,9 @@ def test_a_deadlock_names_who_waits_for_what() -> None:
     [
         # What the protocol costs: these counts change when its text does.
         (Balloon, "B", 1),
-        (Balloon, "BB", 18),
-        (Balloon, "BD", 14),
-        (Balloon, "BBD", 456),
+        (Balloon, "BB", 10),
+        (Balloon, "BD", 9),
+        (Balloon, "BBD", 164),
     ],
 )
 def test_small_scenarios_take_exactly_so_many_schedules(
