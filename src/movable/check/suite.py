@@ -1,8 +1,9 @@
 """The scenarios that are checked by default, in parallel processes.
 
-Generated from the paths that a driver has: three threads with one and two pages, without and with a
-fault, then four threads.  What does not finish in its share of the time is reported as far as it
-got.
+Generated from the paths that a driver has: three threads with one page, two threads with two pages,
+without and with a fault, then four threads with one page.  Three threads with two pages are for
+whoever asks: what happens to one page can be combined with what happens to the other in all ways.
+What does not finish in its share of the time is reported as far as it got.
 """
 
 import multiprocessing
@@ -21,27 +22,37 @@ from movable.driver.eras import era_of
 from movable.driver.protocol import Driver, paths
 
 THREE: Final = ("CCF", "CCA", "CFA", "CCT", "CFT", "CAT", "BBF", "CCC", "CCD", "BBD", "CDT")
+TWO: Final = ("CC", "CF", "CA", "CD", "CT", "BF", "BD")
 FOUR: Final = ("CCFA", "CCFT")
 NR_PROCESSES: Final = 2
 MIN_SECONDS: Final = 0.05
 """What each scenario gets even if the time is up: enough for whole threads in every order."""
 
 
-def suite(driver: Callable[[Env], Driver], era: str) -> list[Scenario]:
-    """Return the scenarios for a driver, the quick ones first."""
+def suite(
+    driver: Callable[[Env], Driver], era: str, *, nr_pages: int | None = None
+) -> list[Scenario]:
+    """Return the scenarios for a driver, the quick ones first.
+
+    Args:
+        driver: the class.
+        era: which kernel's rules hold.
+        nr_pages: so many pages in every scenario; None: as said above.
+    """
     kinds = paths(driver(_bare_env(era)))
     letters = {"C", "B"} | {letter for letter, kind in LETTERS.items() if kind in kinds}
     if "alloc" not in kinds:
         letters -= {"F", "A"}
-    three = [name for name in THREE if set(name) <= letters]
-    four = [name for name in FOUR if set(name) <= letters]
-    found = [
-        Scenario(name, nr_pages, nr_faults, era)
-        for nr_pages in (1, 2)
-        for nr_faults in (0, 1)
-        for name in three
+    parts: list[tuple[str, int, tuple[int, ...]]]
+    parts = [(name, nr_pages or 1, (0, 1)) for name in THREE]
+    parts += [(name, 2, (0, 1)) for name in TWO if nr_pages is None]
+    parts += [(name, nr_pages or 1, (0,)) for name in FOUR]
+    return [
+        Scenario(name, pages, nr_faults, era)
+        for name, pages, faults in parts
+        for nr_faults in faults
+        if set(name) <= letters
     ]
-    return found + [Scenario(name, 1, 0, era) for name in four]
 
 
 def _bare_env(era: str) -> Env:
@@ -148,6 +159,4 @@ def _in_turn(
 
 
 def _weight(scenario: Scenario) -> float:
-    if len(scenario.letters) > 3:
-        return 8.0
-    return 6.0 if scenario.nr_pages == 1 else 2.0
+    return 4.0 if len(scenario.letters) < 4 else 1.0  # The last ones get what is left anyway.

@@ -50,7 +50,9 @@ examples:
             metavar="N",
             help="only scenarios of the suite with at most N threads",
         )
-        parser.add_argument("--pages", type=int, metavar="N", help="pages (default: 1, then 2)")
+        parser.add_argument(
+            "--pages", type=int, metavar="N", help="pages (default: 1, or 2 for two threads)"
+        )
         parser.add_argument("--faults", type=int, metavar="N", help="faults (default: 0, then 1)")
         parser.add_argument(
             "--strategy",
@@ -204,9 +206,8 @@ def _scenarios(args: argparse.Namespace, loaded: "Loaded") -> list["Scenario"]:
         return [Scenario(letters, nr_pages, args.faults or 0, args.era)]
     return [
         one
-        for one in suite(loaded.driver, args.era)
-        if (args.pages is None or one.nr_pages == args.pages)
-        and (args.faults is None or one.nr_faults == args.faults)
+        for one in suite(loaded.driver, args.era, nr_pages=args.pages)
+        if (args.faults is None or one.nr_faults == args.faults)
         and (args.threads is None or len(one.letters) <= args.threads)
     ]
 

@@ -9,8 +9,8 @@ All state that threads share lives in one flat list, `State.heap`: starting over
 assignment, and a state of the whole program is one tuple.  A *location* is an index of that list.
 
 An access is a pair (location, kind).  Two accesses of one location commute if both are `READ`, both
-are `ADD` (two references taken, in either order) or both are `DROP` (two dropped: the page is freed
-by whichever is last, and nobody learns which that was).  A step that turned out to change nothing, a
+`ADD` (two references taken, in either order) or both `DROP` (two dropped: the page is freed by
+whichever is last, and nobody learns which that was).  A step that turned out to change nothing, a
 failed trylock for one, counts as the weaker access.
 """
 
@@ -168,7 +168,8 @@ class State:
 
     def is_alive(self, driver: object) -> bool:
         """Return whether `driver` was not torn down."""
-        return not any(dead is driver for dead in self.heap[self.alive_at])
+        dead = self.heap[self.alive_at]
+        return not dead or all(one is not driver for one in dead)
 
     def settle(self) -> None:
         """Run queued work: only a program that runs alone has a reason to."""

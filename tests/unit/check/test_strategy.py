@@ -5,8 +5,10 @@ import pytest
 from movable.check import Scenario, check, check_all, suite
 from movable.driver import Driver, Env, IsolateMode, MigrateMode, Page
 from movable.driver.examples.balloon import Balloon
+from movable.driver.examples.gpu import Gpu
 from movable.driver.examples.known_bugs import BUGS
 from movable.driver.examples.known_bugs.shelf import Shelf
+from movable.driver.examples.zsmalloc import Zsmalloc
 from movable.errors import UsageError
 
 
@@ -88,10 +90,28 @@ def test_an_exception_handler_of_the_driver_cannot_hide_a_violation() -> None:
     assert verdict.violation.rule == "C2"
 
 
-def test_the_suite_has_the_scenarios_that_the_paths_allow() -> None:
-    names = {scenario.letters for scenario in suite(Balloon, "6.0")}
+DRIVERS = (Balloon, Gpu, Zsmalloc)
 
-    assert names == {"CCT", "CCC", "CCD", "BBD", "CDT"}
+
+@pytest.mark.parametrize("era", ["2015", "4.8", "6.0", "6.17"])
+@pytest.mark.parametrize("driver", DRIVERS)
+def test_the_shipped_drivers_are_proved(driver: type[Driver], era: str) -> None:
+    """Two at a time here; three in ``benchmarks/bench_check.py``, which takes a minute."""
+    pairs = [one for one in suite(driver, era) if one.letters in ("CC", "CF", "CA", "CD", "BF")]
+
+    verdicts = list(check_all(driver, pairs, seconds=60.0, strategy="dpor", nr_processes=1))
+
+    assert len(pairs) >= 4
+    assert [verdict.describe() for verdict in verdicts if verdict.kind != "proved"] == []
+
+
+def test_the_suite_has_the_scenarios_that_the_paths_allow() -> None:
+    names = {(one.letters, one.nr_pages) for one in suite(Balloon, "6.0")}
+
+    three = {("CCT", 1), ("CCC", 1), ("CCD", 1), ("BBD", 1), ("CDT", 1)}
+    assert names == three | {("CC", 2), ("CD", 2), ("CT", 2), ("BD", 2)}
+    asked = suite(Balloon, "6.0", nr_pages=2)
+    assert {(one.letters, one.nr_pages) for one in asked} == {(name, 2) for name, _ in three}
     assert "CCFA" in {scenario.letters for scenario in suite(Shelf, "6.0")}
 
 
