@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from movable.errors import LabError, UsageError
-from movable.lab.cache import cache_directory, made_once
+from movable.lab.cache import cache_directory, check_room, made_once
 from movable.lab.debian import Archive
 from movable.lab.kernels import Kernel, cached_kernels, find_kernel, release_of
 
@@ -105,6 +105,11 @@ def test_what_fails_half_way_is_not_in_the_cache(tmp_path: Path) -> None:
     assert [path.name for path in target.parent.iterdir() if not path.name.endswith("lock")] == [
         "thing"
     ]
+
+
+def test_what_the_disk_has_no_room_for_is_not_begun(cache: Path) -> None:
+    with pytest.raises(LabError, match=r"a dream takes 1099511627776 MiB, and \d+ MiB are free"):
+        check_room(1 << 40, "a dream")
 
 
 def test_without_apt_there_is_a_hint(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -18,6 +18,24 @@ def cache_directory() -> Path:
     return base / "movable" / "lab"
 
 
+def check_room(nr_mib: int, purpose: str) -> None:
+    """Refuse to begin what the cache's disk has no room for.
+
+    apt, for one, does not fail on a full disk but hangs.
+
+    Raises:
+        LabError: less than `nr_mib` MiB are free.
+    """
+    cache = cache_directory()
+    top = next(path for path in (cache, *cache.parents) if path.exists())
+    free_mib = shutil.disk_usage(top).free >> 20
+    if free_mib < nr_mib:
+        raise LabError(
+            f"{cache}: {purpose} takes {nr_mib} MiB, and {free_mib} MiB are free; "
+            "make room, or set XDG_CACHE_HOME for another place"
+        )
+
+
 @contextmanager
 def made_once(target: Path) -> Iterator[Path | None]:
     """Let the body make the directory `target`, once, however many processes want it.

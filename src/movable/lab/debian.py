@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Final
 
 from movable.errors import LabError
-from movable.lab.cache import cache_directory, made_once
+from movable.lab.cache import cache_directory, check_room, made_once
 
 _KEYRING: Final = Path("/usr/share/keyrings/debian-archive-keyring.gpg")
 _SUITES: Final = (
@@ -22,6 +22,7 @@ _SUITES: Final = (
 )
 _LISTS_AGE_S: Final = 7 * 24 * 3600
 _TIMEOUT_S: Final = 1200
+_LISTS_MIB: Final = 64
 
 
 def mirror() -> str:
@@ -68,6 +69,7 @@ class Archive:
         """Fetch the lists of packages if there are none, or if they are a week old."""
         if self._is_fresh:
             return
+        check_room(_LISTS_MIB, "Debian's list of packages")
         stamp = self._top / "updated"
         sources = self._sources()
         with made_once(self._top) as top:

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Final
 
 from movable.errors import LabError, UsageError
-from movable.lab.cache import made_once
+from movable.lab.cache import check_room, made_once
 from movable.lab.debian import Archive
 from movable.lab.kernels import Kernel, cached_kernels, kernel_in, kernels_directory
 from movable.lab.tools import GUEST
@@ -22,6 +22,7 @@ SUFFIX: Final = "-owner"
 _CONFIG: Final = GUEST / "owner.config"
 _PROGRAMS: Final = ("make", "gcc", "flex", "bison", "bc", "xz")
 _LIBELF: Final = Path("/usr/include/libelf.h")
+_BUILD_MIB: Final = 4096
 _TIMEOUT_S: Final = 4 * 3600
 _NEEDED_BY_MODULES: Final = re.compile(
     r"(Makefile|Kbuild|Kconfig)[\w.-]*|.*\.(h|lds|S|sh|pl|py|awk|symvers|include)"
@@ -43,6 +44,7 @@ def build_kernel(version: str, *, progress: Callable[[str], None] = lambda doing
     missing += [] if _LIBELF.exists() else ["libelf-dev"]
     if missing:
         raise LabError(f"building a kernel takes apt-get install {' '.join(missing)}")
+    check_room(_BUILD_MIB, "building a kernel")
     archive, package = Archive(), f"linux-source-{version}"
     sources = archive.names("linux-source-")
     if package not in sources:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Final
 
 from movable.errors import LabError, UsageError
-from movable.lab.cache import cache_directory, made_once
+from movable.lab.cache import cache_directory, check_room, made_once
 from movable.lab.debian import Archive
 
 RECOMMENDED: Final = ("6.1", "6.12", "6.17")
@@ -16,6 +16,7 @@ RECOMMENDED: Final = ("6.1", "6.12", "6.17")
 
 DEFAULT: Final = "6.12"
 _FLAVOUR: Final = "-cloud-amd64"
+_KERNEL_MIB: Final = 400
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,6 +94,7 @@ def fetch_kernel(name: str, *, progress: Progress = lambda doing: None) -> Kerne
         LabError: the archive cannot be reached, or the disk is full.
     """
     archive = Archive()
+    check_room(_KERNEL_MIB, "a kernel with its headers")
     progress("looking into Debian's archive")
     release = _newest_release(archive, name)
     top = kernels_directory() / release
