@@ -4,7 +4,8 @@ import os
 import sys
 from collections.abc import Sequence
 from importlib import import_module
-from typing import TYPE_CHECKING, Final, Protocol, cast
+from io import StringIO, TextIOWrapper
+from typing import TYPE_CHECKING, Final, Protocol, TextIO, cast
 
 from movable.cli.output import Output
 from movable.errors import MovableError, UsageError
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
 # Imports of more than a millisecond stand where they are needed: `movable --help` needs none.
 
 EXIT_INTERRUPTED: Final = 130  # 128 + SIGINT, as shells count.
+_COMPILERS: Final = ("numba", "llvmlite")
 EXIT_BROKEN_PIPE: Final = 141  # 128 + SIGPIPE.
 
 
@@ -81,7 +83,10 @@ SUMMARY: Final = "movable.cli.summary:SummaryCommand"
 
 def run(argv: Sequence[str]) -> int:
     """Run the command line `argv` (without the program's name) and return its exit code."""
-    output = Output(sys.stdout, sys.stderr, environ=os.environ)
+    output = Output(_stream(sys.stdout), _stream(sys.stderr), environ=os.environ)
+    if sys.stdout is None:
+        output.note("movable: standard output is closed; there is nowhere to print to")
+        return 1
     try:
         code = _dispatch(argv, output)
         output.flush()
@@ -95,6 +100,14 @@ def run(argv: Sequence[str]) -> int:
         output.abandon()
         output.note(f"movable: {_os_sentence(error)}")
         return 1
+    except ModuleNotFoundError as error:
+        if error.name not in _COMPILERS:
+            raise
+        output.note(
+            "movable: Numba is not installed here, and only capture, redact, doctor and watch do "
+            "without: open the snapshot where it is"
+        )
+        return 1
     except MemoryError:
         output.note("movable: not enough memory to work on a machine of this size")
         return 1
@@ -102,6 +115,18 @@ def run(argv: Sequence[str]) -> int:
         output.abandon()
         return EXIT_INTERRUPTED
     return code
+
+
+def _stream(stream: TextIO | None) -> TextIO:
+    """Return a stream that can be written to: one that was closed is None, and swallows.
+
+    A letter that the locale does not have becomes a question mark, not the end of the program.
+    """
+    if stream is None:
+        return StringIO()
+    if isinstance(stream, TextIOWrapper):
+        stream.reconfigure(errors="replace")
+    return stream
 
 
 def _os_sentence(error: OSError) -> str:

@@ -6,9 +6,12 @@ are gone: so compiled code is kept in a directory named by the sources it was ma
 
 import hashlib
 import os
+import stat
+import tempfile
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
-from typing import TypeVar, cast
+from typing import Final, TypeVar, cast
 
 import numba
 import numpy as np
@@ -34,9 +37,46 @@ def _sources_digest() -> str:
 if "NUMBA_LOOP_VECTORIZE" not in os.environ:
     vars(numba.config)["LOOP_VECTORIZE"] = 0
 
+_CACHE_BYTES: Final = 64 << 20
+
+
+def cache_directory() -> Path | None:
+    """Return where compiled code is kept: the user's cache, else a private temporary directory.
+
+    A service may have no home, or one that it cannot write to; it still should not compile each
+    time.  None where no place will do: then it must.
+    """
+    digest = _sources_digest()
+    candidates: list[Path] = []
+    with suppress(RuntimeError):  # A user without a home.
+        home = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+        candidates.append(Path(home) / "movable" / digest)
+    with suppress(OSError):  # Also where there is no temporary directory.
+        private = Path(tempfile.gettempdir()) / f"movable-{os.geteuid()}"
+        private.mkdir(mode=0o700, exist_ok=True)
+        found = private.lstat()
+        # Code is loaded from there: nobody else may have made it, or may write to it.
+        is_ours = stat.S_ISDIR(found.st_mode) and found.st_uid == os.geteuid()
+        if is_ours and not found.st_mode & 0o077:
+            candidates.append(private / digest)
+    return next((place for place in candidates if _is_usable(place)), None)
+
+
+def _is_usable(place: Path) -> bool:
+    try:
+        place.mkdir(parents=True, exist_ok=True)
+        free = os.statvfs(place)
+        has_room = free.f_bavail * free.f_frsize >= _CACHE_BYTES or any(place.iterdir())
+        return has_room and os.access(place, os.W_OK | os.X_OK)
+    except OSError:
+        return False
+
+
+_is_kept = True
 if "NUMBA_CACHE_DIR" not in os.environ:
-    _base = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
-    vars(numba.config)["CACHE_DIR"] = str(_base / "movable" / _sources_digest())
+    _place = cache_directory()
+    _is_kept = _place is not None
+    vars(numba.config)["CACHE_DIR"] = str(_place or "")
 
 
 def _jit(**options: object) -> Callable[[F], F]:
@@ -44,7 +84,7 @@ def _jit(**options: object) -> Callable[[F], F]:
     # count references to eight arrays at each step took six times as long as the steps.
     make = cast(Callable[..., Callable[[F], F]], numba.njit)
     options |= {"nogil": True, "error_model": "numpy", "_nrt": False, "no_cfunc_wrapper": True}
-    return make(cache=True, **options)
+    return make(cache=_is_kept, **options)
 
 
 def compiled(function: F) -> F:

@@ -16,6 +16,7 @@ import pytest
 from movable.cli import COMMANDS, parser_of, run
 from movable.cli.output import Output
 from movable.errors import MovableError, PrivilegeError, SnapshotError, UsageError
+from recorded import GOLDEN
 
 HEAVY = {"numpy", "numba", "rich", "jinja2", "zstandard", "llvmlite"}
 
@@ -249,3 +250,53 @@ def test_json_is_one_line_and_takes_numpy_scalars_and_records() -> None:
     assert stdout.getvalue().count("\n") == 1
     assert "\x1b" not in stdout.getvalue()
     assert json.loads(stdout.getvalue()) == [3, "\x1b[31m"]
+
+
+def shell(
+    redirection: str, *, environ: dict[str, str] | None = None, before: str = "pass"
+) -> tuple[int, str]:
+    """Run `movable run --list`, or $ARGV; return the exit code and what came out."""
+    program = f"import sys; {before}; from movable.cli import run; sys.exit(run(sys.argv[1:]))"
+    command = f'"{sys.executable}" -c "$PROGRAM" $ARGV {redirection}'
+    done = subprocess.run(
+        ["sh", "-c", command],
+        env=os.environ | {"PROGRAM": program, "ARGV": "run --list"} | (environ or {}),
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    return done.returncode, done.stdout + done.stderr
+
+
+def test_a_closed_stdout_is_one_sentence() -> None:
+    code, shown = shell(">&-")
+
+    assert code == 1
+    assert shown == "movable: standard output is closed; there is nowhere to print to\n"
+
+
+def test_a_closed_stderr_does_not_matter() -> None:
+    code, shown = shell("2>&-")
+
+    assert code == 0
+    assert "balloon-1g" in shown
+
+
+def test_a_locale_without_the_letter_prints_a_question_mark() -> None:
+    environ = {"PYTHONIOENCODING": "ascii", "ARGV": f"{GOLDEN / 'nothing “here”'}"}
+
+    code, shown = shell("2>&1", environ=environ)
+
+    assert code == 1
+    assert "nothing" in shown
+    assert "Traceback" not in shown
+
+
+def test_without_numba_it_says_what_does_without() -> None:
+    code, shown = shell(
+        "", environ={"ARGV": "show sample:gpu"}, before="sys.modules['numba'] = None"
+    )
+
+    assert code == 1
+    assert "Numba is not installed here, and only capture, redact, doctor and watch" in shown
+    assert "Traceback" not in shown
