@@ -283,7 +283,7 @@ def test_a_closed_stderr_does_not_matter() -> None:
 
 
 def test_a_locale_without_the_letter_prints_a_question_mark() -> None:
-    environ = {"PYTHONIOENCODING": "ascii", "ARGV": f"{GOLDEN / 'nothing “here”'}"}
+    environ = {"PYTHONIOENCODING": "ascii", "ARGV": f"{GOLDEN / 'nothing-“here”'}"}
 
     code, shown = shell("2>&1", environ=environ)
 
