@@ -17,9 +17,13 @@ from movable.check.corpus import try_all
 from movable.check.explore import Exploration, Limits, explore
 from movable.check.program import Program
 from movable.check.schedulers.dpor import DporScheduler
+from movable.check.suite import check_all, suite
+from movable.check.verdict import PROVED, Verdict
 from movable.driver import Driver, Env, era_of
 from movable.driver.examples.balloon import Balloon
+from movable.driver.examples.gpu import Gpu
 from movable.driver.examples.known_bugs.shelf import Shelf
+from movable.driver.examples.zsmalloc import Zsmalloc
 
 MAX_SCHEDULES = 20_000
 
@@ -30,13 +34,15 @@ def exhaust(driver: Callable[[Env], Driver], letters: str, era: str) -> Explorat
     )
 
 
-@pytest.mark.parametrize("letters", ["BBD", "CCD"])
-def bench_balloon_of_2015(benchmark: BenchmarkFixture, letters: str) -> None:
-    """Seed protocol: two compactions and a driver that frees."""
+@pytest.mark.parametrize(
+    ("letters", "at_most"), [("BBD", 1_000), ("CCD", 1_000), ("BBBD", 100_000)]
+)
+def bench_balloon_of_2015(benchmark: BenchmarkFixture, letters: str, at_most: int) -> None:
+    """Seed protocol: two or three compactions and a driver that frees."""
     result = benchmark.pedantic(exhaust, (Balloon, letters, "2015"), rounds=5)
 
     assert result.is_complete
-    assert result.nr_schedules <= 1_000 or letters == "CCD"
+    assert result.nr_schedules <= at_most
     benchmark.extra_info["nr_schedules"] = result.nr_schedules
 
 
@@ -61,6 +67,21 @@ def bench_two_processes(benchmark: BenchmarkFixture) -> None:
 
     assert counts[0] == counts[1]
     benchmark.extra_info["nr_schedules"] = sum(counts)
+
+
+@pytest.mark.parametrize("era", ["2015", "4.8", "6.0", "6.17"])
+@pytest.mark.parametrize("driver", [Balloon, Zsmalloc, Gpu])
+def bench_shipped_drivers(benchmark: BenchmarkFixture, driver: type[Driver], era: str) -> None:
+    """Every scenario of three threads, to the end."""
+    three = [one for one in suite(driver, era) if len(one.letters) == 3]
+
+    def prove() -> list[Verdict]:
+        return list(check_all(driver, three, strategy="dpor", seconds=600))
+
+    verdicts = benchmark.pedantic(prove, rounds=1)
+
+    assert [verdict.describe() for verdict in verdicts if verdict.kind != PROVED] == []
+    benchmark.extra_info["nr_schedules"] = sum(verdict.nr_schedules for verdict in verdicts)
 
 
 def bench_corpus(benchmark: BenchmarkFixture) -> None:
@@ -89,6 +110,7 @@ def report() -> None:
     for driver, letters, era in (
         (Balloon, "BBD", "2015"),
         (Balloon, "CCD", "2015"),
+        (Balloon, "BBBD", "2015"),
         (Balloon, "BBD", "6.0"),
         (Shelf, "BBF", "6.0"),
         (Shelf, "CCF", "6.0"),

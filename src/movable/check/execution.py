@@ -205,7 +205,8 @@ class Execution:
             owner = self.env.heap[step.accesses[0][0]] if step.verb.endswith("lock") else None
             is_lock &= step.verb.endswith("lock")
             held = f", held by {owner}" if owner is not None else ""
-            parts.append(f"{self.tasks[thread]} waits for {step.owner} ({step.verb}{held})")
+            verb = step.verb.lstrip("_")
+            parts.append(f"{self.tasks[thread]} waits for {step.owner} ({verb}{held})")
         rule = "L7" if is_lock else "E4"
         return Finding(rule, "; ".join(parts), "", self.tasks[waiting[0]].name)
 

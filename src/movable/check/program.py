@@ -296,7 +296,7 @@ class Program:
         owned = page.is_owned or page in self._pages_kept()
         if not owned and page in self.movable:
             raise self._broken(
-                page, "R3", f"{page} was given up, but has {nr_references} references"
+                page, "R3", f"{page} was given up, but still has {_references(nr_references)}"
             )
         if not owned:
             raise self._broken(page, "E1", f"{page} is allocated, but nobody owns it")
@@ -326,6 +326,10 @@ class Program:
 
     def _broken(self, page: Page, rule: str, text: str) -> ContractViolation:
         return self.env.fail(rule, text + " at the end", page.name)
+
+
+def _references(number: int) -> str:
+    return f"{number} reference" if number == 1 else f"{number} references"
 
 
 def _attributes(driver: Driver) -> dict[str, object]:

@@ -85,7 +85,7 @@ class _Check:
         codes, finding = found.codes, found.finding
         if codes and not found.partners:
             codes = shrink(self.program, codes, finding.rule)
-            codes, finding = self._without_idle_threads(codes, finding)
+            codes, finding = self._with_fewer_threads(codes, finding)
         violation = Violation(
             rule=finding.rule,
             text=finding.text,
@@ -99,23 +99,38 @@ class _Check:
         )
         return self.verdict(VIOLATED, violation=violation)
 
-    def _without_idle_threads(
+    def _with_fewer_threads(
         self, codes: tuple[int, ...], finding: Finding
     ) -> tuple[tuple[int, ...], Finding]:
-        """Leave the threads out that do nothing in a schedule, if it breaks the rule without."""
+        """Leave threads out, and what they do, as long as the rest breaks the same rule."""
+        program = self.program
+        for dropped in reversed(range(len(self.scenario.letters))):
+            smaller = self._without_thread(dropped, codes, finding.rule)
+            if smaller is not None:
+                self.scenario, program, codes = smaller
+                codes = shrink(program, codes, finding.rule)
+        return codes, _again(program, codes) or finding
+
+    def _without_thread(
+        self, dropped: int, codes: tuple[int, ...], rule: str
+    ) -> tuple[Scenario, Program, tuple[int, ...]] | None:
         letters = self.scenario.letters
-        used = sorted({code & THREAD_MASK for code in codes})
-        kept = [thread for thread in used if thread < len(letters)]
-        if len(kept) < len(letters) and len(kept) == len(used):
-            fewer = replace(self.scenario, letters="".join(letters[thread] for thread in kept))
-            moved = tuple(
-                code - (code & THREAD_MASK) + kept.index(code & THREAD_MASK) for code in codes
-            )
-            again = _again(make_program(self.factory, fewer), moved)
-            if again is not None and again.rule == finding.rule:
-                self.scenario = fewer
-                return moved, again
-        return codes, _again(self.program, codes) or finding
+        if len(letters) == 1:
+            return None
+        fewer = replace(self.scenario, letters=letters[:dropped] + letters[dropped + 1 :])
+        moved = tuple(
+            code - ((code & THREAD_MASK) > dropped)
+            for code in codes
+            if code & THREAD_MASK != dropped
+        )
+        program = make_program(self.factory, fewer)
+        if program.finding is not None:
+            return None
+        run, _, _ = replay(program, moved)
+        done = tuple(run.schedule)
+        run.discard()
+        is_same = run.finding is not None and run.finding.rule == rule
+        return (fewer, program, done) if is_same else None
 
     def token(self, codes: tuple[int, ...], partners: tuple[tuple[int, ...], ...] = ()) -> str:
         """Return what replays a schedule, or the schedules that a lock order takes."""

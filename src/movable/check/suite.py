@@ -11,12 +11,11 @@ import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, as_completed, wait
 from dataclasses import replace
-from itertools import chain
 from typing import Final
 
 from movable.check.program import LETTERS
 from movable.check.strategy import Scenario, check
-from movable.check.verdict import Verdict
+from movable.check.verdict import PROVED, VIOLATED, Verdict
 from movable.driver.env import Env
 from movable.driver.eras import era_of
 from movable.driver.protocol import Driver, paths
@@ -25,6 +24,8 @@ THREE: Final = ("CCF", "CCA", "CFA", "CCT", "CFT", "CAT", "BBF", "CCC", "CCD", "
 TWO: Final = ("CC", "CF", "CA", "CD", "CT", "BF", "BD")
 FOUR: Final = ("CCFA", "CCFT")
 NR_PROCESSES: Final = 2
+MIN_SECONDS_AGAIN: Final = 1.0
+"""What must be left for what did not finish in its share to be begun again."""
 MIN_SECONDS: Final = 0.05
 """What each scenario gets even if the time is up: enough for whole threads in every order."""
 
@@ -81,20 +82,41 @@ def check_all(
     if nr_processes == 1 or len(scenarios) == 1:
         yield from _in_turn(driver, scenarios, strategy, seconds, source)
         return
-    context = multiprocessing.get_context("fork")  # The class need not be importable by name.
-    clock = _Clock(scenarios, seconds, nr_processes)
+    clock = _Clock(seconds, nr_processes)
+    families = _families(scenarios)
+    unfinished = [family for family in families if len(family[0].letters) > 3]
+    first = [family for family in families if family not in unfinished]
     _JOBS.append((driver, strategy, source))
     try:
-        with ProcessPoolExecutor(nr_processes, mp_context=context) as pool:
-            running: set[Future[list[Verdict]]] = set()
-            for family in _families(scenarios):
-                running.add(pool.submit(_check_family, family, clock.share(family)))
-                if len(running) >= nr_processes:
-                    done, running = wait(running, return_when=FIRST_COMPLETED)
-                    yield from chain.from_iterable(future.result() for future in done)
-            yield from chain.from_iterable(future.result() for future in as_completed(running))
+        for family, verdicts in _round(first, clock):
+            if clock.has_more and not all(map(_is_final, verdicts)):
+                unfinished.insert(0, family)
+            else:
+                yield from verdicts
+        for _, verdicts in _round(unfinished, clock):
+            yield from verdicts
     finally:
         _JOBS.pop()
+
+
+def _is_final(verdict: Verdict) -> bool:
+    return verdict.kind in (PROVED, VIOLATED)
+
+
+def _round(
+    families: list[list[Scenario]], clock: "_Clock"
+) -> Iterator[tuple[list[Scenario], list[Verdict]]]:
+    """Check `families`, each in its share of the time, and yield them as they are done."""
+    clock.begin(families)
+    context = multiprocessing.get_context("fork")  # The class need not be importable by name.
+    with ProcessPoolExecutor(clock.nr_processes, mp_context=context) as pool:
+        running: dict[Future[list[Verdict]], list[Scenario]] = {}
+        for family in families:
+            running[pool.submit(_check_family, family, clock.share(family))] = family
+            if len(running) >= clock.nr_processes:
+                done, _ = wait(running, return_when=FIRST_COMPLETED)
+                yield from [(running.pop(future), future.result()) for future in done]
+        yield from [(running[future], future.result()) for future in as_completed(running)]
 
 
 def _families(scenarios: list[Scenario]) -> list[list[Scenario]]:
@@ -109,10 +131,18 @@ def _families(scenarios: list[Scenario]) -> list[list[Scenario]]:
 class _Clock:
     """Divides the time among the scenarios that are left: what one does not need, others get."""
 
-    def __init__(self, scenarios: list[Scenario], seconds: float, nr_processes: int) -> None:
+    def __init__(self, seconds: float, nr_processes: int) -> None:
         self.deadline = time.perf_counter() + seconds
-        self.nr_processes = nr_processes
-        self.left = sum(_weight(scenario) for scenario in scenarios)
+        self.nr_processes, self.left = nr_processes, 0.0
+
+    @property
+    def has_more(self) -> bool:
+        """Whether there is time to check something again."""
+        return self.deadline - time.perf_counter() > MIN_SECONDS_AGAIN
+
+    def begin(self, families: list[list[Scenario]]) -> None:
+        """Begin to divide among `families`."""
+        self.left = sum(_weight(scenario) for family in families for scenario in family)
 
     def share(self, family: list[Scenario]) -> float:
         """Return how long `family`, the next one, may take."""
@@ -149,10 +179,11 @@ def _in_turn(
     seconds: float,
     source: str,
 ) -> Iterator[Verdict]:
-    clock = _Clock(scenarios, seconds, 1)
+    clock, families = _Clock(seconds, 1), _families(scenarios)
+    clock.begin(families)
     _JOBS.append((driver, strategy, source))
     try:
-        for family in _families(scenarios):
+        for family in families:
             yield from _check_family(family, clock.share(family))
     finally:
         _JOBS.pop()

@@ -10,6 +10,7 @@ from movable.check.explore import one_run
 from movable.check.program import Program
 from movable.check.schedulers.replay import ReplayScheduler
 from movable.check.trace import Trace, conflict
+from movable.driver.steps import ACQUIRE, TRIED, WRITE
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +64,7 @@ def record(program: Program, codes: Sequence[int]) -> Timeline:
     scheduler.begin()
     execution.start([])
     one_run(execution, trace, scheduler)
-    racing = _racing(trace)
+    racing = _circle(execution, trace) or _racing(trace)
     rows = tuple(
         Row(number + 1, *row, is_racing=number in racing)
         for number, row in enumerate(execution.rows)
@@ -71,6 +72,23 @@ def record(program: Program, codes: Sequence[int]) -> Timeline:
     execution.discard()
     threads = tuple(task.name for task in program.tasks)
     return Timeline(threads, rows, execution.finding, scheduler.has_diverged)
+
+
+def _circle(execution: Execution, trace: Trace) -> set[int]:
+    """Return the events that took what threads wait for at the end."""
+    awaited = {
+        step.accesses[0][0]
+        for thread, step in enumerate(execution.pending)
+        if step is not None and step.ready is not None and not execution.program.is_worker(thread)
+    }
+    if execution.finding is None or execution.finding.rule not in ("L7", "E4"):
+        return set()
+    taken: dict[int, int] = {}
+    for number, (_, accesses, _, _) in enumerate(trace.events):
+        for location, kind in accesses:
+            if location in awaited and kind in (ACQUIRE, TRIED, WRITE):
+                taken[location] = number
+    return set(taken.values())
 
 
 def _racing(trace: Trace) -> set[int]:

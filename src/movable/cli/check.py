@@ -106,7 +106,7 @@ def _check(args: argparse.Namespace, output: Output, loaded: "Loaded") -> int:
             progress(f"checked {len(verdicts)} of {len(scenarios)} scenarios")
     order = {scenario.name: number for number, scenario in enumerate(scenarios)}
     verdicts.sort(key=lambda verdict: order[verdict.name])
-    failed = next((verdict for verdict in verdicts if verdict.violation is not None), None)
+    failed = _simplest(verdicts)
     if args.json:
         output.json(
             {
@@ -121,6 +121,17 @@ def _check(args: argparse.Namespace, output: Output, loaded: "Loaded") -> int:
     else:
         _show(output, loaded, verdicts, failed)
     return EXIT_VIOLATED if failed is not None else 0
+
+
+def _simplest(verdicts: list["Verdict"]) -> "Verdict | None":
+    """Return the violation that is told in the fewest switches and steps."""
+    failed = [verdict for verdict in verdicts if verdict.violation is not None]
+
+    def size(verdict: "Verdict") -> tuple[int, int]:
+        broken = verdict.violation
+        return (broken.nr_switches, broken.nr_steps) if broken is not None else (0, 0)
+
+    return min(failed, key=size, default=None)
 
 
 def _show(

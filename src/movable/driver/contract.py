@@ -54,7 +54,9 @@ _RULES: Final = (
     Rule("S5", "no page stays isolated", "putback_movable_pages()", "B32"),
     Rule("S6", "a page is on the driver's list or isolated, never both", _MIGRATE, "B22"),
     Rule("S7", "while a page is isolated, page->lru belongs to compaction", _MIGRATE, "B2"),
-    Rule("M1", "a page is marked and unmarked under its page lock", "__SetPageMovable()", "B18"),
+    Rule(
+        "M1", "a page is marked once and released once, with its lock", "__SetPageMovable()", "B18"
+    ),
     Rule(
         "M2", "callbacks are called only for pages marked by that driver", "page_movable()", "B28"
     ),

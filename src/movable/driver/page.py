@@ -306,7 +306,8 @@ class Page:
     def _clear_mark(self) -> None:
         self._must_live("unmarks")
         if not self.is_owned:
-            raise self._fail("M1", f"clears the movable mark of {self}, which has none")
+            why = ": it was migrated to another page" if _heap(self, MOVED) else ""
+            raise self._fail("M1", f"clears the movable mark of {self}, which has none{why}")
         era = self.env.era
         if not era.mark_is_sticky:
             self.heap[self.at + MARK] = UNMARKED

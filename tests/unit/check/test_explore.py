@@ -212,7 +212,7 @@ def test_a_deadlock_names_who_waits_for_what() -> None:
 
     assert result.finding is not None
     assert result.finding.rule == "L7"
-    assert "D0 waits for second (_lock, held by F1)" in result.finding.text
+    assert "D0 waits for second (lock, held by F1)" in result.finding.text
 
 
 @pytest.mark.parametrize(
@@ -231,6 +231,19 @@ def test_small_scenarios_take_exactly_so_many_schedules(
     result = explore(Program(driver, letters, era=era_of("6.0")), DporScheduler())
 
     assert (result.nr_schedules, result.finding) == (count, None)
+
+
+@pytest.mark.parametrize(
+    ("letters", "count", "at_most"),
+    [("BBD", 101, 1_000), ("CCD", 346, 1_000), ("BBBD", 3_615, 100_000)],
+)
+def test_the_protocol_of_2015_is_exhausted(letters: str, count: int, at_most: int) -> None:
+    """Two or three compactions and a driver that frees."""
+    result = explore(Program(Balloon, letters, era=era_of("2015")), DporScheduler())
+
+    assert result.is_complete
+    assert result.finding is None
+    assert result.nr_schedules == count <= at_most
 
 
 @pytest.mark.parametrize("era", ["2015", "4.8", "6.0", "6.17"])
