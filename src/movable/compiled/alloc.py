@@ -121,21 +121,28 @@ def rmqueue_smallest(pages: Pages, zone: np.void, order: int, migratetype: int) 
 
 
 @compiled
-def nr_alike_pages(pages: Pages, start_pfn: int, end_pfn: int, migratetype: int) -> int:
-    """Return the pages of a pageblock that are free, or of the kind that `migratetype` is for."""
+def is_half_alike(pages: Pages, start_pfn: int, end_pfn: int, migratetype: int) -> bool:
+    """Whether half of a pageblock is free, or of the kind that `migratetype` is for.
+
+    Stops as soon as the rest of the pageblock cannot change the answer.
+    """
     roles = pages.roles[0]
-    nr_free = 0
-    nr_movable = 0
+    counts_movable = migratetype == MIGRATE_MOVABLE
+    counts_other = (
+        not counts_movable and pages.migratetype[start_pfn >> PAGEBLOCK_ORDER] == MIGRATE_MOVABLE
+    )
+    nr_missing = HALF_PAGEBLOCK
     for pfn in range(start_pfn, end_pfn):
-        if pages.kind[pfn] & KIND_MASK == FREE:
-            nr_free += 1
-        elif roles[pages.kind[pfn] & KIND_MASK] >= LRU:
-            nr_movable += 1
-    if migratetype == MIGRATE_MOVABLE:
-        return nr_free + nr_movable
-    if pages.migratetype[start_pfn >> PAGEBLOCK_ORDER] == MIGRATE_MOVABLE:
-        return end_pfn - start_pfn - nr_movable
-    return nr_free
+        kind = pages.kind[pfn] & KIND_MASK
+        if kind == FREE:
+            nr_missing -= 1
+        elif counts_movable or counts_other:
+            nr_missing -= int64(roles[kind] >= LRU) == counts_movable
+        if nr_missing <= 0:
+            return True
+        if nr_missing > end_pfn - pfn - 1:
+            return False
+    return False
 
 
 @compiled
@@ -149,7 +156,7 @@ def claim_pageblock(pages: Pages, zone: np.void, pfn: int, migratetype: int) -> 
     end_pfn = start_pfn + PAGEBLOCK_NR_PAGES
     if start_pfn < zone["start_pfn"] or end_pfn > zone["end_pfn"]:
         return False
-    if nr_alike_pages(pages, start_pfn, end_pfn, migratetype) < HALF_PAGEBLOCK:
+    if not is_half_alike(pages, start_pfn, end_pfn, migratetype):
         return False
     old = int64(pages.migratetype[pageblock])
     block = start_pfn
@@ -220,6 +227,17 @@ def rmqueue_buddy(
 
     Source: __rmqueue(), mm/page_alloc.c.
     """
+    pfn = rmqueue_own(pages, zone, order, migratetype, no_fragment)
+    if pfn == NO_PAGE and not no_fragment:
+        pfn = rmqueue_steal(pages, zone, order, migratetype)
+    return pfn
+
+
+@compiled
+def rmqueue_own(
+    pages: Pages, zone: np.void, order: int, migratetype: int, no_fragment: bool
+) -> int:
+    """Take a block from the lists of `migratetype`, or from a pageblock claimed for it."""
     pfn = NO_PAGE
     if migratetype == MIGRATE_MOVABLE and zone["free_cma"] * 2 > zone["nr_free_pages"]:
         pfn = rmqueue_smallest(pages, zone, order, MIGRATE_CMA)
@@ -230,8 +248,6 @@ def rmqueue_buddy(
     if pfn == NO_PAGE:
         min_order = max(order, PAGEBLOCK_ORDER) if no_fragment else order
         pfn = rmqueue_claim(pages, zone, order, migratetype, min_order)
-        if pfn == NO_PAGE and not no_fragment:
-            pfn = rmqueue_steal(pages, zone, order, migratetype)
     return pfn
 
 
@@ -271,7 +287,7 @@ def rmqueue(
 ) -> int:
     """Take a block of `order` for `migratetype`, through the per-CPU lists where orders allow.
 
-    Source: rmqueue(), rmqueue_pcplist(), mm/page_alloc.c.
+    Source: rmqueue(), rmqueue_pcplist(), rmqueue_bulk(), mm/page_alloc.c.
     """
     if order > PAGE_ALLOC_COSTLY_ORDER and order != PAGEBLOCK_ORDER:
         return rmqueue_buddy(pages, zone, order, migratetype, no_fragment)
@@ -280,8 +296,15 @@ def rmqueue(
     zone["pcp_free_factor"] >>= 1
     zone["pcp_free_count"] >>= 1
     if zone["list_head"][number] == NO_PAGE:
+        is_stealing = False
         for _ in range(nr_pcp_alloc(zone, rules, order)):
-            pfn = rmqueue_buddy(pages, zone, order, migratetype, no_fragment)
+            pfn = NO_PAGE
+            if not is_stealing:
+                pfn = rmqueue_own(pages, zone, order, migratetype, no_fragment)
+            if pfn == NO_PAGE and not no_fragment:
+                # No pageblock could be claimed: none is tried again for this list (6.15).
+                is_stealing = True
+                pfn = rmqueue_steal(pages, zone, order, migratetype)
             if pfn == NO_PAGE:
                 break
             for page in range(pfn, pfn + (1 << order)):

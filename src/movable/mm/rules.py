@@ -179,9 +179,14 @@ def rules_by_name(name: str) -> LinuxRules:
 def choose_rules(release: str) -> ChosenRules:
     """Return the rules for a kernel `release` ("6.12.117+deb12-cloud-amd64").
 
+    A modelled machine of another era says whose rules it has: "4.2.0-movable-6.12".
+
     Raises:
         UnsupportedKernelError: no rules cover that release; the message names the nearest.
     """
+    modelled = re.search(r"-movable-([\d.]+)$", release)
+    if modelled is not None and modelled[1] in RULES:
+        return ChosenRules(modelled[1], RULES[modelled[1]], modelled[1] in ("6.1", "6.12"))
     match = re.match(r"(\d+)\.(\d+)", release)
     if match is None:
         raise UnsupportedKernelError(

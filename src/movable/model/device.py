@@ -36,6 +36,15 @@ from movable.model.workload import User
 
 HOURS_PER_DAY: Final = 24
 GFP_TRY: Final = GFP_KERNEL._replace(no_retry=True)
+NR_IN_USE: Final = 3
+"""Applications that are worked with; they are not killed as long as there are others."""
+
+NR_ASKED: Final = 4
+"""How often an administrator asks for huge pages at the end."""
+
+NR_SHOWN: Final = 6
+"""Applications whose buffers there is room for at once."""
+
 COMPRESSION: Final = 3
 """Pages that compressed swap fits into one."""
 
@@ -72,7 +81,7 @@ WAYS: Final = (
 )
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
 class App:
     """One application: its memory, what of it is swapped out, its buffers."""
 
@@ -103,10 +112,14 @@ class Device:
         self.machine = boot(scenario, seed=seed)
         self.memory, self.workload = self.machine.memory, self.machine.workload
         self.rng = np.random.default_rng(seed)
+        self.reclaim_rng = np.random.default_rng(seed + 1)  # The days must not depend on the way.
+        self.gpu_rng = np.random.default_rng(seed + 2)
         self.orders = parse_orders(table.text("orders"))
         self.success: dict[str, list[float]] = {str(order): [] for order in self.orders}
         self.nr_huge: list[int] = []
         self.counts = {"gpu": DriverCounts(), "zsmalloc": DriverCounts()}
+        self.is_counting = way is WAYS[-1]
+        self.is_killing = True
         self.apps: deque[App] = deque()
         self.desktop: list[User] = []  # Buffers that no application owns.
         self.managed = sum(zone.info.managed for zone in self.memory.zones)
@@ -139,7 +152,9 @@ class Device:
         nr_apps, nr_tries = self.table.number("apps"), self.table.number("tries")
         found = dict.fromkeys(self.orders, 0)
         for part in range(max(nr_apps, 1)):
-            if part < nr_apps:
+            if part < nr_apps and self.apps and self.rng.random() < self.table.share("returns"):
+                self._return()
+            elif part < nr_apps:
                 self._start_app()
             self._replace_buffers(self.table.share("gpu_churn") / max(nr_apps, 1))
             self._pin_buffers()
@@ -161,10 +176,18 @@ class Device:
         self.nr_huge.append(self.memory.nr_free_blocks_of(PAGEBLOCK_ORDER))
 
     def obtainable(self) -> int:
-        """Return how many huge pages an administrator would get now; they are freed again."""
+        """Return how many huge pages an administrator gets; they are freed again.
+
+        He asks for more several times, while the GPU ends its jobs and begins others; nobody is
+        killed for it.
+        """
         pfns = []
-        while (pfn := self.machine.alloc(PAGEBLOCK_ORDER, GFP_HUGETLB)) != NO_PAGE:
-            pfns.append(pfn)
+        self.is_killing = False
+        for _ in range(NR_ASKED):
+            while (pfn := self.machine.alloc(PAGEBLOCK_ORDER, GFP_HUGETLB)) != NO_PAGE:
+                pfns.append(pfn)
+            self._pin_buffers()
+            self.machine.compact_memory()
         for pfn in pfns:
             self.machine.free(pfn)
         return len(pfns)
@@ -174,20 +197,43 @@ class Device:
     def _start_app(self) -> None:
         """Start an application: it reads files, touches memory, makes buffers."""
         size = round(self.table.number("app") * self.rng.uniform(0.5, 1.5))
+        while len(self.apps) >= self.table.number("apps_kept"):
+            self._kill()
         app = App(self.workload.spawn("app"))
         self.apps.append(app)
         self._surely(lambda: self.workload.read_file("app", self.table.number("app_files")))
         self._surely(lambda: self.workload.fault(app.process, size))
-        wanted = max(self.nr_buffers // 2 // 6, 1)
-        for _ in range(wanted):
-            while self._nr_buffers() >= self.nr_buffers and len(self.apps) > 1:
-                self._kill()
-            self._add_buffer(app.buffers)
+        self._show(app)
         self._surely(lambda: self.workload.grow_slab(self.inodes, 64))
+
+    def _show(self, app: App) -> None:
+        """Give an application its buffers; those used longest ago give theirs up for it."""
+        wanted = max(self.nr_buffers // 2 // NR_SHOWN, 1)
+        for other in self.apps:
+            if other is not app and self._nr_buffers() + wanted > self.nr_buffers:
+                self._hide(other)
+        while len(app.buffers) < wanted:
+            self._add_buffer(app.buffers)
+
+    def _hide(self, app: App) -> None:
+        """Have an application in the background give up its buffers."""
+        for buffer in app.buffers:
+            self.workload.remove(buffer)
+        app.buffers.clear()
+
+    def _return(self) -> None:
+        """Bring an application back from the background, its memory too."""
+        app = self.apps[int(self.rng.integers(len(self.apps)))]
+        self.apps.remove(app)
+        self.apps.append(app)
+        nr_pages, app.nr_swapped, app.is_swapped_out = app.nr_swapped, 0, False
+        self._free_zram(nr_pages)
+        self._surely(partial(self.workload.fault, app.process, nr_pages))
+        self._show(app)
 
     def _work(self) -> None:
         """Have applications use what they have: memory is freed and touched anew."""
-        for app in list(self.apps)[-3:]:
+        for app in list(self.apps)[-NR_IN_USE:]:
             app.is_swapped_out = False
             nr_pages = self.workload.shrink(app.process, WORKING_SHARE)
             self._surely(partial(self.workload.fault, app.process, nr_pages))
@@ -197,13 +243,14 @@ class Device:
         if self.rng.random() < 0.3:
             self.workload.shrink(self.inodes, 0.1)
 
-    def _kill(self) -> None:
-        """End the application that was started first."""
+    def _kill(self) -> int:
+        """End the application that was used longest ago; return the pages that it had."""
         app = self.apps.popleft()
+        before = self.memory.nr_freed
         self.workload.exit(app.process)
-        for buffer in app.buffers:
-            self.workload.remove(buffer)
+        self._hide(app)
         self._free_zram(app.nr_swapped)
+        return self.memory.nr_freed - before
 
     def _surely(self, act: Callable[[], object]) -> None:
         """Do `act`; as long as memory does not suffice, kill applications."""
@@ -229,37 +276,48 @@ class Device:
     def _replace_buffers(self, share: float) -> None:
         """Free some buffers, and make as many anew."""
         for buffers in (self.desktop, *(app.buffers for app in self.apps)):
-            for index in range(len(buffers)):
-                if self.rng.random() < share:
-                    buffers[index] = self._replaced(buffers[index])
+            for old in [one for one in buffers if self.rng.random() < share]:
+                if old in buffers:  # Its application may have been killed to make room.
+                    self._replace(buffers, old)
 
-    def _replaced(self, old: User) -> User:
-        """Free a buffer, and return a new one: an empty one if there is no memory for it."""
+    def _replace(self, buffers: list[User], old: User) -> None:
+        """Free a buffer, and make a new one: an empty one if there is no memory for it."""
+        new = self.workload.new_user("gpu", self.way.gpu, self.way.gfp)
+        buffers[buffers.index(old)] = new
         self.workload.remove(old)
-        user = self.workload.new_user("gpu", self.way.gpu, self.way.gfp)
         with suppress(OutOfMemoryError):
-            self.workload.grow(user, self.table.number("gpu_buffer"))
-        return user
+            self.workload.grow(new, self.table.number("gpu_buffer"))
+        if new not in buffers:
+            self.workload.free_all(new)
 
     def _pin_buffers(self) -> None:
         """End all jobs of the GPU, and begin others: the buffers they use do not move."""
         if self.way.gpu is not PageKind.DRIVER:
             return
-        pages = self.memory.pages
-        pages.kind[pages.kind == PageKind.PINNED] = PageKind.DRIVER
+        kinds = self.memory.pages.kind
+        kinds[kinds == PageKind.PINNED] = PageKind.DRIVER
         for buffers in (self.desktop, *(app.buffers for app in self.apps)):
             for buffer in buffers:
-                if self.rng.random() < self.table.share("gpu_pinned"):
-                    pages.kind[self.workload.pages_of(buffer)] = PageKind.PINNED
+                if self.gpu_rng.random() < self.table.share("gpu_pinned"):
+                    kinds[self.workload.pages_of(buffer)] = PageKind.PINNED
 
     # -- memory that is short -----------------------------------------------------------------
 
     def _reclaim(self, nr_pages: int) -> int:
-        """Drop page cache; then swap out, the application started first before the others."""
-        nr_freed = self.workload.drop_caches(max(nr_pages, self.managed // CACHE_BATCH_SHARE))
-        return nr_freed if nr_freed >= nr_pages else nr_freed + self._swap_out()
+        """Swap out or drop page cache first, as vm.swappiness says; the other if need be."""
+        wants_swap = self.reclaim_rng.random() < self.table.share("swappiness")
+        nr_freed = self._swap_out() if wants_swap else 0
+        if nr_freed < nr_pages:
+            least = max(nr_pages - nr_freed, self.managed // CACHE_BATCH_SHARE)
+            nr_freed += self.workload.drop_caches(least)
+        if nr_freed < nr_pages and not wants_swap:
+            nr_freed += self._swap_out()
+        if not nr_freed and self.is_killing and len(self.apps) > NR_IN_USE:
+            nr_freed = self._kill()  # As a low-memory killer does, before the kernel has to.
+        return nr_freed
 
     def _swap_out(self) -> int:
+        """Swap out of the application that was used longest ago; return the pages gained."""
         nr_wanted = min(SWAP_BATCH, (self.max_zram - self.nr_zram) * COMPRESSION)
         for app in [] if nr_wanted < COMPRESSION else list(self.apps)[:-1]:
             if app.is_swapped_out:
@@ -268,12 +326,10 @@ class Device:
             if len(pfns) < COMPRESSION:
                 app.is_swapped_out = True
                 continue
-            chosen = self.rng.permutation(pfns)[:nr_wanted]
+            chosen = self.reclaim_rng.permutation(pfns)[:nr_wanted]
             self.memory.free(chosen)
             app.nr_swapped += len(chosen)
-            stored = self.memory.alloc_reserves(
-                len(chosen) // COMPRESSION, self.way.zram, self.way.gfp, owner=self.zram.number
-            )
+            stored = self.workload.grow_from_reserves(self.zram, len(chosen) // COMPRESSION)
             self.nr_zram += len(stored)
             return len(chosen) - len(stored)
         return 0
@@ -281,7 +337,7 @@ class Device:
     def _free_zram(self, nr_swapped: int) -> None:
         """Free the swap of an application that ended: pages all over the store."""
         pfns = self.workload.pages_of(self.zram)
-        chosen = self.rng.permutation(pfns)[: nr_swapped // COMPRESSION]
+        chosen = self.reclaim_rng.permutation(pfns)[: nr_swapped // COMPRESSION]
         self.memory.free(chosen)
         self.nr_zram -= len(chosen)
 
@@ -289,6 +345,8 @@ class Device:
 
     def _compact_zone(self, pages: Pages, zone: np.void, rules: np.void, cc: np.void) -> int:
         """Compact in compiled code, and count what became of the drivers' pages."""
+        if not self.is_counting:
+            return int(compact_zone(pages, zone, rules, cc))
         part = slice(int(zone["start_pfn"]), int(zone["end_pfn"]))
         before = pages.kind[part].copy()
         result = int(compact_zone(pages, zone, rules, cc))

@@ -87,8 +87,8 @@ class Machine:
         modelled = Memory(layout, chosen)
         bytes_ = Contents(len(layout.kinds)) if contents else None
         env = MachineEnv(era_of(era), modelled, bytes_, compaction=compaction)
-        release = _ERA_2015_RELEASE if era == "2015" else f"{rules}.0"
-        return cls(layout, modelled, env, release=f"{release}-movable", seed=seed)
+        release = f"{_ERA_2015_RELEASE}-movable-{rules}" if era == "2015" else f"{rules}.0-movable"
+        return cls(layout, modelled, env, release=release, seed=seed)
 
     # -- drivers ------------------------------------------------------------------------------
 

@@ -25,7 +25,7 @@ from movable.model.zone import Zone
 GFP_RECLAIMABLE: Final = Gfp(MIGRATE_RECLAIMABLE)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class User:
     """Somebody who has pages: a process, a cache, a kind of kernel data."""
 
@@ -45,6 +45,8 @@ class Workload:
         self.files: deque[User] = deque()  # Page cache, the longest unused first.
         self.nr_faults = self.nr_mlocked = self.nr_thp = self.nr_thp_fallback = 0
         self._next_number = 1
+        self._known: dict[int, Pfns] = {}
+        """Where pages of users were, and still are if each is theirs: none was added since."""
         memory.reclaim = self.drop_caches
 
     def new_number(self) -> int:
@@ -56,11 +58,15 @@ class Workload:
         """Add a user without pages."""
         user = User(self.new_number(), name, kind, gfp)
         self.users[user.number] = user
+        self._known[user.number] = np.empty(0, dtype=np.int64)
         return user
 
     def pages_of(self, user: User) -> Pfns:
         """Return the first PFN of each of the user's folios, ascending."""
-        return self.memory.folios_of(user.number)
+        known = self._known.get(user.number)
+        if known is None or not (self.memory.pages.owner[known] == user.number).all():
+            known = self._known[user.number] = self.memory.folios_of(user.number)
+        return known
 
     def grow(self, user: User, nr_folios: int, *, order: int = 0) -> Pfns:
         """Give `user` so many folios of `order`.
@@ -68,9 +74,18 @@ class Workload:
         Raises:
             OutOfMemoryError: there are not enough.
         """
-        return self.memory.alloc_pages(
+        known = self._known.pop(user.number, None)
+        pfns = self.memory.alloc_pages(
             nr_folios, user.kind, user.gfp, owner=user.number, order=order
         )
+        if known is not None and not len(known):
+            self._known[user.number] = np.sort(pfns, kind="stable")  # They nearly are sorted.
+        return pfns
+
+    def grow_from_reserves(self, user: User, nr_pages: int) -> Pfns:
+        """Give `user` what the free lists have of so many pages, watermarks or not."""
+        self._known.pop(user.number, None)
+        return self.memory.alloc_reserves(nr_pages, user.kind, user.gfp, owner=user.number)
 
     def shrink(self, user: User, share: float) -> int:
         """Free a random `share` of the user's folios, and return how many."""
@@ -82,12 +97,22 @@ class Workload:
         """Replace a random `share` of the user's base pages by new ones, one by one."""
         pfns = self._some_of(user, share)
         pfns = pfns[self.memory.pages.order[pfns] == 0]
+        self._known.pop(user.number, None)
         self.memory.churn(pfns, user.kind, user.gfp, owner=user.number)
 
     def remove(self, user: User) -> None:
         """Free all pages of `user`, in random order, and forget it."""
         self.memory.free(self.rng.permutation(self.pages_of(user)))
+        self._forget(user)
+
+    def free_all(self, user: User) -> None:
+        """Free all pages of a user that may be forgotten already."""
+        self.memory.free(self.memory.folios_of(user.number))
+        self._known.pop(user.number, None)
+
+    def _forget(self, user: User) -> None:
         del self.users[user.number]
+        self._known.pop(user.number, None)
 
     def _some_of(self, user: User, share: float) -> Pfns:
         pfns = self.pages_of(user)
@@ -108,6 +133,7 @@ class Workload:
     def fault_huge(self, process: User, nr_wanted: int) -> int:
         """Have a process touch 2 MiB ranges: huge pages where there are any, else base pages."""
         nr_huge = 0
+        self._known.pop(process.number, None)
         for _ in range(nr_wanted):
             gfp = process.gfp._replace(no_retry=True)
             pfn = self.memory.alloc_slowly(PAGEBLOCK_ORDER, gfp, process.kind, owner=process.number)
@@ -153,7 +179,7 @@ class Workload:
         try:
             self.grow(file, nr_pages)
         except OutOfMemoryError:
-            del self.users[file.number]
+            self._forget(file)
             raise
         self.files.append(file)  # Not before: what reclaim drops meanwhile are other files.
         return file
@@ -164,12 +190,15 @@ class Workload:
         while nr_freed < nr_pages and self.files:
             file = self.files[0]
             pfns = self.pages_of(file)
-            part = self.rng.permutation(pfns)[: nr_pages - nr_freed]
-            self.memory.free(part)
-            nr_freed += len(part)
-            if len(part) == len(pfns):
+            chosen = self.rng.permutation(len(pfns))[: nr_pages - nr_freed]
+            is_left = np.ones(len(pfns), dtype=np.bool_)
+            is_left[chosen] = False
+            self.memory.free(pfns[chosen])
+            nr_freed += len(chosen)
+            self._known[file.number] = pfns[is_left]
+            if len(chosen) == len(pfns):
                 self.files.popleft()
-                del self.users[file.number]
+                self._forget(file)
         return nr_freed
 
     # -- the kernel's own ---------------------------------------------------------------------
@@ -182,6 +211,7 @@ class Workload:
     def grow_slab(self, cache: User, nr_pages: int, *, order: int = 0) -> None:
         """Add slabs of `order` to a cache; where there is no such block, base pages."""
         assert order <= PAGE_ALLOC_COSTLY_ORDER
+        self._known.pop(cache.number, None)
         found = self.memory.try_alloc_pages(
             nr_pages >> order, cache.kind, cache.gfp, owner=cache.number, order=order
         )

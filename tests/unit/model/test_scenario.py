@@ -7,7 +7,9 @@ from pathlib import Path
 import pytest
 
 from movable.errors import UsageError
+from movable.mm.kinds import PageKind
 from movable.model import scenario as declared
+from movable.model.device import WAYS, Device
 from movable.model.scenario import load_scenario, parse_scenario, shipped
 from movable.model.scenario_run import run_scenario
 
@@ -79,7 +81,7 @@ tries = 10
 
 
 def test_all_shipped_scenarios_are_valid_and_say_what_they_assume() -> None:
-    assert set(shipped()) == {"balloon-1g", "tv-1g", "tv-512m"}
+    assert set(shipped()) == {"balloon-1g", "host-gpu", "tv-1g", "tv-512m"}
     for name in shipped():
         scenario = load_scenario(name)
         assert scenario.name == name
@@ -147,6 +149,24 @@ def test_a_device_is_run_three_ways() -> None:
     assert set(result.nr_huge_obtainable) == set(result.success_by_hour)
     assert result.drivers["gpu"].nr_pages > 0
     assert result.doubts
+
+
+@pytest.mark.parametrize("name", ["tv-1g", "tv-512m"])
+def test_the_shipped_devices_hold_what_they_say(name: str) -> None:
+    scenario = load_scenario(name)
+    assert scenario.device is not None
+    device = Device(scenario, scenario.device, WAYS[2], seed=1)
+    device.start()
+    zram, gpu = [], []
+    for _ in range(28):
+        device.hour()
+        zram.append(device.nr_zram / device.managed)
+        gpu.append(device.count_pages()["gpu"].nr_pages / device.managed)
+    assert 0.2 < sum(zram[20:]) / 8 < 0.3
+    assert 0.3 < sum(gpu[20:]) / 8 < 0.4
+    assert device.nr_zram == device.counts["zsmalloc"].nr_pages
+    pinned = device.workload.nr_pages_of_kind()[PageKind.PINNED]
+    assert 0 < pinned < 0.3 * device.counts["gpu"].nr_pages, "the GPU uses some buffers"
 
 
 def test_the_guide_names_every_key_and_nothing_else() -> None:
