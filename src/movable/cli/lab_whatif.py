@@ -38,7 +38,10 @@ examples:
             help="whose pages refuse and then move (default: gpu; from Linux 6.17 on: balloon)",
         )
         parser.add_argument(
-            "--pages", type=int, metavar="N", help="how many it has (default: 29 %% of memory)"
+            "--pages",
+            type=int,
+            metavar="N",
+            help="how many it has (default: a third of what the kernel leaves)",
         )
         parser.add_argument(
             "--accept",

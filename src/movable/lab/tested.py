@@ -19,7 +19,7 @@ _ISOLATE: Final = {
     },
     "isolate_movable_ops_page": {"bool": bytes.fromhex("31c0c3")},
 }
-_ISOLATE_IS_BOOL_SINCE: Final = (6, 4)
+_ISOLATE_IS_BOOL_SINCE: Final = (6, 3)
 
 
 @dataclass(frozen=True, slots=True)
