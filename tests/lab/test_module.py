@@ -1,5 +1,6 @@
 """Building modules: what is missing is told in one sentence."""
 
+import shutil
 from pathlib import Path
 
 import pytest
@@ -7,6 +8,10 @@ import pytest
 from movable.errors import LabError
 from movable.lab.kernels import Kernel
 from movable.lab.module import SOURCES, build_module, can_mark_pages
+
+needs_make = pytest.mark.skipif(
+    shutil.which("make") is None or shutil.which("gcc") is None, reason="no make, or no gcc"
+)
 
 
 @pytest.fixture(autouse=True)
@@ -33,11 +38,13 @@ def test_a_kernel_without_headers_is_told_where_to_have_them() -> None:
         build_module(kernel(None))
 
 
+@needs_make
 def test_the_compiler_that_the_headers_name_is_told(tmp_path: Path) -> None:
     with pytest.raises(LabError, match=r"gcc-99 not found, .*apt-get install gcc-99"):
         build_module(kernel(headers(tmp_path, "gcc-99", "")))
 
 
+@needs_make
 @pytest.mark.parametrize(
     ("makefile", "sentence"),
     [
@@ -57,6 +64,7 @@ def test_why_make_failed_is_told_and_nothing_is_kept(
     assert not list((tmp_path / "cache").rglob("*.ko"))
 
 
+@needs_make
 def test_a_module_is_built_once_and_anew_when_a_source_changes(tmp_path: Path) -> None:
     makefile = "modules:\n\t@gcc -c $(M)/one.c -o $(M)/mine.ko; echo built >> $(CURDIR)/log\n"
     made = headers(tmp_path, "gcc", makefile)

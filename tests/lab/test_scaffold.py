@@ -166,8 +166,12 @@ def test_the_module_compiles_against_debians_headers(version: str, tmp_path: Pat
     with (tmp_path / "Kbuild").open("a") as kbuild:
         kbuild.write("ccflags-y := -Werror\n")
 
-    built = build_module(kernel, tmp_path)
-
+    try:
+        built = build_module(kernel, tmp_path)
+    except LabError as error:
+        if "apt-get install" in str(error):
+            pytest.skip(str(error))
+        raise
     try:
         assert b"vermagic=" + kernel.release.encode() in built.read_bytes()
     finally:
