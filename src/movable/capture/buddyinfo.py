@@ -3,6 +3,7 @@
 import re
 from typing import Final
 
+from movable.capture.zoneinfo import MAX_NR_PAGES
 from movable.errors import ParseError
 from movable.mm.zoneinfo import ZoneKey
 
@@ -24,6 +25,8 @@ def parse_buddyinfo(text: str, *, source: str = "buddyinfo") -> dict[ZoneKey, tu
         if row is None:
             raise ParseError("'Node N, zone NAME' and free blocks per order", source, lineno, line)
         counts = tuple(map(int, row[3].split()))
+        if max(counts) > MAX_NR_PAGES:
+            raise ParseError(f"counts of blocks up to {MAX_NR_PAGES}", source, lineno, line)
         if len(counts) != len(next(iter(zones.values()), counts)):
             raise ParseError("as many orders as in the zone before", source, lineno, line)
         zones[int(row[1]), row[2]] = counts

@@ -6,11 +6,14 @@ a line is known by its name, not by its place; only what the model cannot do wit
 """
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Final, NamedTuple
 
 from movable.errors import ParseError
 from movable.mm.zoneinfo import PerCpuPages, ZoneInfo
+
+MAX_NR_PAGES: Final = 1 << 52
+"""More than 64-bit addresses can reach; larger numbers come from damage."""
 
 _HEADER: Final = re.compile(r"Node ([0-9]{1,9}), zone +(\S{1,64})")
 _FIELD: Final = re.compile(r" *(?:pages )?(\w+):? +([0-9]{1,20})")
@@ -59,6 +62,8 @@ def _parse_zone(section: str, source: str, lineno: int) -> ZoneInfo:
             raise ParseError(f"a zone with a {name!r} line", source, lineno, first)
     if fields["present"] and "start_pfn" not in fields:  # Only a zone without pages has none.
         raise ParseError("a populated zone with a 'start_pfn' line", source, lineno, first)
+    if max(_numbers(lines), default=0) > MAX_NR_PAGES:
+        raise ParseError(f"counts of pages up to {MAX_NR_PAGES}", source, lineno, first)
     return ZoneInfo(
         nid=int(header[1]),
         name=header[2],
@@ -78,6 +83,14 @@ def _parse_zone(section: str, source: str, lineno: int) -> ZoneInfo:
         counters=lines.counters,
         node_counters=lines.node_counters or _NOTHING,
     )
+
+
+def _numbers(lines: _Lines) -> Iterator[int]:
+    """Yield what is a number of pages; counters of events may be larger than any memory."""
+    yield from lines.fields.values()
+    yield from lines.protection
+    for fields in lines.pagesets:
+        yield from fields.values()
 
 
 def _sort_lines(lines: list[str]) -> _Lines:

@@ -1,5 +1,6 @@
 """zoneinfo, buddyinfo and pagetypeinfo, as 6.1, 6.12 and 6.18 print them."""
 
+import re
 from pathlib import Path
 
 import pytest
@@ -168,3 +169,18 @@ def test_an_unknown_migratetype_is_an_error() -> None:
 
     with pytest.raises(ParseError, match="Teleport"):
         parse_pagetypeinfo(text)
+
+
+@pytest.mark.parametrize("field", ["min", "managed", "spanned", "count", "batch"])
+def test_a_count_larger_than_any_memory_is_an_error(field: str) -> None:
+    text = (DATA / "debian12-6.12" / "zoneinfo").read_text()
+    damaged = re.sub(rf"({field}:? +)\d+", r"\g<1>99999999999999999999", text)
+    assert damaged != text
+
+    with pytest.raises(ParseError, match="zoneinfo:1: expected counts of pages up to"):
+        parse_zoneinfo(damaged)
+
+
+def test_a_buddyinfo_count_larger_than_any_memory_is_an_error() -> None:
+    with pytest.raises(ParseError, match="buddyinfo:1: expected counts of blocks up to"):
+        parse_buddyinfo(f"Node 0, zone      DMA      0      {1 << 53}\n")
