@@ -203,6 +203,8 @@ def open_tar(path: Path, *, max_bytes: int) -> Iterator[TarReader]:
     with path.open("rb") as file:
         magic = file.read(6)
         file.seek(0)
+        if magic.startswith(b"BZh"):
+            raise SnapshotError(f"{path}: is compressed with bzip2; use gzip, xz or zstd")
         with _decompressed(file, magic) as stream:
             yield TarReader(stream, str(path), max_bytes=max_bytes)
 

@@ -209,7 +209,7 @@ def _damage_explained(path: Path) -> Iterator[None]:
         raise PrivilegeError(str(path), "read permission") from error
     except _DAMAGE as error:
         if isinstance(error, KeyError):
-            error = KeyError(f"no {error.args[0]}" if error.args else "an entry is missing")
+            error = KeyError(f"an entry is missing: {error.args[0] if error.args else ''}")
         text = str(error.args[0]) if error.args else type(error).__name__
         raise SnapshotError(f"{path}: damaged: {text[:200]}") from error
 
@@ -279,6 +279,11 @@ class _Reader:
             decode(words, codes, column)
 
     def _read_manifest(self) -> dict[str, Any]:
+        if _MANIFEST not in self._archive.namelist():
+            raise SnapshotError(
+                f"{self._source}: is a ZIP without {_MANIFEST}, so not a movable snapshot; if raw "
+                "files are in it, unpack it and give the directory"
+            )
         info = self._archive.getinfo(_MANIFEST)
         if info.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
             raise ValueError("the manifest is compressed in another way")

@@ -59,7 +59,11 @@ examples:
         if args.script:
             from movable.capture.script import capture_script
 
-            output.text(capture_script().rstrip("\n"))
+            script = capture_script()
+            if args.json:
+                output.json({"schema": 1, "script": script})
+            else:
+                output.text(script.rstrip("\n"))
             return 0
         from movable.capture.container import save_snapshot
         from movable.capture.machine import capture

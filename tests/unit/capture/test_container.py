@@ -237,7 +237,7 @@ def test_another_zip_is_refused(tmp_path: Path) -> None:
     with zipfile.ZipFile(path, "w") as archive:
         archive.writestr("word/document.xml", "<w/>")
 
-    assert "damaged: no" in why_refused(path)
+    assert "is a ZIP without manifest.json, so not a movable snapshot" in why_refused(path)
 
 
 @pytest.mark.parametrize(

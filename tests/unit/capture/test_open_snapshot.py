@@ -234,7 +234,7 @@ def test_a_zone_listed_twice_is_refused(flat: Path) -> None:
 
 def test_a_zone_beyond_all_memory_is_refused(flat: Path) -> None:
     text = (flat / "zoneinfo").read_text()
-    (flat / "zoneinfo").write_text(text.replace("spanned  258013", f"spanned  {1 << 60}"))
+    (flat / "zoneinfo").write_text(text.replace("spanned  258013", f"spanned  {1 << 51}"))
 
     assert "beyond any address" in why_refused(flat)
 
@@ -381,3 +381,9 @@ def test_columns_are_writable_words(flat: Path, tmp_path: Path) -> None:
 
 def test_a_name_that_no_file_can_have_is_refused() -> None:
     assert "cannot be read" in why_refused(Path("x" * 5000))
+
+
+def test_bzip2_is_named(tmp_path: Path) -> None:
+    packed = write_tar(tmp_path / "host.tar.bz2", {"zoneinfo": b"Node 0"}, "w:bz2")
+
+    assert "is compressed with bzip2; use gzip, xz or zstd" in why_refused(packed)
