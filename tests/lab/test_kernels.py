@@ -10,6 +10,11 @@ from movable.lab.cache import cache_directory, check_room, made_once
 from movable.lab.debian import Archive
 from movable.lab.kernels import Kernel, cached_kernels, find_kernel, release_of
 
+RELEASES = (
+    *("6.1.0-9-cloud-amd64", "6.1.99-owner", "6.12.9-cloud-amd64", "6.12.30-owner"),
+    "6.12.30-cloud-amd64",
+)
+
 
 def bzimage(path: Path, release: str) -> Path:
     """Write the header of a bzImage, as Documentation/arch/x86/boot.rst has it."""
@@ -27,7 +32,7 @@ def bzimage(path: Path, release: str) -> Path:
 def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     monkeypatch.setenv("MOVABLE_DEBIAN_MIRROR", "http://127.0.0.1:9")  # Nobody listens there.
-    for release in ("6.1.0-9-cloud-amd64", "6.12.9-cloud-amd64", "6.12.30-cloud-amd64"):
+    for release in RELEASES:
         top = cache_directory() / "kernels" / release
         bzimage(top / "boot" / f"vmlinuz-{release}", release)
         (top / "usr/lib/modules" / release / "kernel").mkdir(parents=True)
@@ -36,9 +41,7 @@ def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def test_kernels_at_hand_are_sorted_by_their_numbers(cache: Path) -> None:
-    releases = [kernel.release for kernel in cached_kernels()]
-
-    assert releases == ["6.1.0-9-cloud-amd64", "6.12.9-cloud-amd64", "6.12.30-cloud-amd64"]
+    assert tuple(kernel.release for kernel in cached_kernels()) == RELEASES
 
 
 @pytest.mark.parametrize(
@@ -48,6 +51,9 @@ def test_kernels_at_hand_are_sorted_by_their_numbers(cache: Path) -> None:
         ("6.12", "6.12.30-cloud-amd64"),
         ("6.12.9", "6.12.9-cloud-amd64"),
         ("6.12.9-cloud-amd64", "6.12.9-cloud-amd64"),
+        ("owner", "6.12.30-owner"),
+        ("6.1-owner", "6.1.99-owner"),
+        ("6.12.30-owner", "6.12.30-owner"),
     ],
 )
 def test_a_version_is_its_newest_kernel_at_hand(cache: Path, name: str, release: str) -> None:
@@ -62,6 +68,11 @@ def test_a_version_is_its_newest_kernel_at_hand(cache: Path, name: str, release:
 def test_an_archive_out_of_reach_is_one_sentence(cache: Path) -> None:
     with pytest.raises(LabError, match=r"apt-get.* failed: .*127\.0\.0\.1.*MOVABLE_DEBIAN_MIRROR"):
         find_kernel("5.10")
+
+
+def test_a_kernel_that_has_to_be_built_says_how(cache: Path) -> None:
+    with pytest.raises(UsageError, match=r"no kernel '6\.17-owner' at hand: `movable lab build-k"):
+        find_kernel("6.17-owner")
 
 
 def test_a_bzimage_of_ones_own_says_its_release(tmp_path: Path) -> None:

@@ -83,6 +83,8 @@ def find_kernel(name: str, *, progress: Progress = lambda doing: None) -> Kernel
     if "/" in name:
         return _own_kernel(name)
     at_hand = [kernel for kernel in cached_kernels() if _is_called(kernel.release, name)]
+    if not at_hand and name.endswith("owner"):
+        raise UsageError(f"no kernel {name!r} at hand: `movable lab build-kernel` builds one")
     return at_hand[-1] if at_hand else fetch_kernel(name, progress=progress)
 
 
@@ -147,9 +149,13 @@ def _version_of(release: str) -> str:
 def _is_called(release: str, name: str) -> bool:
     """Whether `name` is `release` or its beginning, up to a whole number; or its kind: "owner"."""
     version, _, kind = name.rpartition("-")
-    if kind == "owner" and release.endswith("-owner"):
-        return not version or _is_called(release, version)
-    return release == name or re.match(re.escape(name) + r"(?=[.+-])", release) is not None
+    if kind == "owner":
+        return release.endswith("-owner") and (not version or _begins(release, version))
+    return release == name or (_begins(release, name) and not release.endswith("-owner"))
+
+
+def _begins(release: str, version: str) -> bool:
+    return re.match(re.escape(version) + r"(?=[.+-])", release) is not None
 
 
 def _numbers(release: str) -> list[int]:
