@@ -110,10 +110,19 @@ def run(callback: Awaitable[T]) -> T:
     send = callback.send if isinstance(callback, CoroutineType) else _sender(callback)
     try:
         while True:
-            result = send(result).act()
+            step = send(result)
+            while not isinstance(step, Step):
+                step = _refuse(callback, step)
+            result = step.act()
     except StopIteration as done:
         value: T = done.value
         return value
+
+
+def _refuse(callback: Any, awaited: object) -> object:  # noqa: ANN401
+    """Raise where `callback` stands: it awaits what nobody here can bring about."""
+    text = f"awaits {awaited!r}, which is not made by env: nothing can end the wait"
+    return callback.throw(TypeError(text))
 
 
 def _sender(callback: Awaitable[Any]) -> Callable[[Any], Any]:

@@ -5,6 +5,7 @@ its to free.  Whatever it was, the machine goes on: locks are released, the page
 allocated and out of compaction's reach, and a `Fault` says which driver, page, callback and rule.
 """
 
+from asyncio import CancelledError
 from collections.abc import Coroutine
 from typing import Any, Final, TypeVar
 
@@ -26,6 +27,9 @@ ISOLATE_MODES: Final = {
     MIGRATE_SYNC_LIGHT: IsolateMode.UNEVICTABLE,
     MIGRATE_SYNC: IsolateMode.UNEVICTABLE,
 }
+_RAISED: Final = (Exception, SystemExit, CancelledError)
+"""What a driver may raise without ending more than itself; Ctrl-C is not the driver's."""
+
 NR_PATIENCE: Final = 3
 """How many synchronous runs may fail to migrate a page before that counts as "for ever"."""
 
@@ -59,7 +63,7 @@ class DriverCallbacks:
                 agreed = await isolate_movable_page(page, mode)
                 if env.violation is not None:  # The driver caught what it raised.
                     raise env.violation
-            except Exception as error:
+            except _RAISED as error:
                 self._report(error, page, loaded, "isolate_page")
                 env.quarantine(page, loaded, nr_references=before)
                 return nr_isolated
@@ -130,7 +134,7 @@ class DriverCallbacks:
         self._blame(dst, loaded, "migrate_page", "R3", text)
         self.env.quarantine(dst, loaded, nr_references=dst.nr_references)
 
-    def note_broken(self, src: MachinePage, dst: MachinePage | None, error: Exception) -> bool:
+    def note_broken(self, src: MachinePage, dst: MachinePage | None, error: BaseException) -> bool:
         """Decide who has what after a migration went wrong; return whether `dst` is unused."""
         env = self.env
         loaded, before = self._isolated.pop(src.pfn)
@@ -156,7 +160,7 @@ class DriverCallbacks:
         env.entered = None
         try:
             self._run(putback_movable_page(page))
-        except Exception as error:
+        except _RAISED as error:
             self._report(error, page, loaded, "putback_page")
             env.quarantine(page, loaded, nr_references=max(before, 1))
             return
@@ -180,7 +184,7 @@ class DriverCallbacks:
             result = self._run(path)
             env.settle()
             return result
-        except Exception as error:
+        except _RAISED as error:
             rule = error.rule if isinstance(error, ContractViolation) else "C3"
             text = str(error) if isinstance(error, ContractViolation) else _described(error)
             named = error.page if isinstance(error, ContractViolation) else ""
@@ -206,7 +210,7 @@ class DriverCallbacks:
         return result
 
     def _report(
-        self, error: Exception, page: MachinePage, loaded: Loaded | None, callback: str
+        self, error: BaseException, page: MachinePage, loaded: Loaded | None, callback: str
     ) -> None:
         if self.env.entered is not None and self.env.entered[0] is page:
             callback = self.env.entered[1]
@@ -224,7 +228,7 @@ class DriverCallbacks:
         self.faults.append(Fault(name, page.pfn, callback, rule, text))
 
 
-def _described(error: Exception) -> str:
+def _described(error: BaseException) -> str:
     return f"raised {type(error).__name__}: {error}"
 
 
@@ -279,7 +283,7 @@ class _Moving:
             result = await unmap_and_move(src, new_page, put_new_page, mode, wait=wait)
             if env.violation is not None:  # The driver caught what it raised.
                 raise env.violation
-        except Exception as error:
+        except _RAISED as error:
             self.is_unused = callbacks.note_broken(src, env.dst, error)
             result = 0
         else:

@@ -23,7 +23,7 @@ from movable.driver.alone import (
     AloneTable,
     AloneWaitQueue,
 )
-from movable.driver.env import GFP_HIGHUSER_MOVABLE, Env
+from movable.driver.env import GFP_ATOMIC, GFP_HIGHUSER_MOVABLE, Env
 from movable.driver.eras import UNMARKED, Era
 from movable.driver.page import Callback, Page
 from movable.driver.protocol import Driver, PageType
@@ -244,7 +244,7 @@ class MachineEnv(Env):
         owner = loaded.number if loaded is not None else 0
         found = self.memory.try_alloc_pages(1, PageKind.KERNEL, placed, owner=owner)
         pfn = int(found[0]) if len(found) else NO_PAGE
-        if pfn == NO_PAGE and not self.is_compacting:
+        if pfn == NO_PAGE and not self.is_compacting and gfp != GFP_ATOMIC:
             pfn = self.memory.alloc_slowly(0, placed, PageKind.KERNEL, owner=owner)
         return None if pfn == NO_PAGE else self.page(pfn)
 

@@ -95,8 +95,9 @@ class Memory:
                 continue
             pfn = self.alloc_slowly(order, gfp, kind, owner=owner)
             if pfn == NO_PAGE:
+                nr_free = self.nr_free_pages
                 self.free(out[:nr_found])
-                raise OutOfMemoryError(order, kind.name.lower(), self.nr_free_pages)
+                raise OutOfMemoryError(order, kind.name.lower(), nr_free)
             out[nr_found] = pfn
             nr_found += 1
         return out

@@ -1,5 +1,7 @@
 """Drivers that do what they may not: the machine stays whole, and says who did what."""
 
+import asyncio
+
 import pytest
 
 from machine_laws import assert_lawful
@@ -33,6 +35,27 @@ class RaisesInPutback(Balloon):
 
     async def putback_page(self, page: Page) -> None:
         raise RuntimeError("no")
+
+
+class Exits(Balloon):
+    async def putback_page(self, page: Page) -> None:
+        raise SystemExit(3)
+
+    async def migrate_page(self, dst: Page, src: Page, mode: MigrateMode) -> int:
+        return -16
+
+
+class AwaitsSomethingElse(Balloon):
+    async def isolate_page(self, page: Page, mode: IsolateMode) -> bool:
+        await asyncio.sleep(0)
+        return True
+
+
+class AwaitsSomethingElseLate(Balloon):
+    async def migrate_page(self, dst: Page, src: Page, mode: MigrateMode) -> int:
+        await dst.get()
+        await asyncio.sleep(0)
+        return 0
 
 
 class Nonsense(Balloon):
@@ -110,6 +133,9 @@ FAULTS = {
     RaisesHalfway: ("migrate_page", "C3"),
     RaisesAtOnce: ("migrate_page", "C3"),
     RaisesInPutback: ("putback_page", "C3"),
+    Exits: ("putback_page", "C3"),
+    AwaitsSomethingElse: ("isolate_page", "C3"),
+    AwaitsSomethingElseLate: ("migrate_page", "C3"),
     Nonsense: ("isolate_page", "C3"),
     NonsenseResult: ("migrate_page", "C3"),
     KeepsItsLock: ("isolate_page", "L3"),

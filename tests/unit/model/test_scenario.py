@@ -151,6 +151,15 @@ def test_a_device_is_run_three_ways() -> None:
     assert result.doubts
 
 
+def test_the_series_own_test_moves_hundreds_of_megabytes_of_balloon_pages() -> None:
+    result = run_scenario(load_scenario("balloon-1g"))
+    balloon = result.drivers["balloon"]
+    assert balloon.nr_pages == 512 << 8
+    assert balloon.migrated * 4096 > 200e6
+    assert sum(result.nr_free_blocks_after[9:]) > 4 * sum(result.nr_free_blocks_before[9:])
+    assert not result.faults
+
+
 @pytest.mark.parametrize("name", ["tv-1g", "tv-512m"])
 def test_the_shipped_devices_hold_what_they_say(name: str) -> None:
     scenario = load_scenario(name)
