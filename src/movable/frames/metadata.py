@@ -40,10 +40,13 @@ def written_metadata(snapshot: Snapshot, kinds: NDArray[np.uint8]) -> NDArray[np
     return pfns[:0] if most is None else pfns[: max(0, len(pfns) - most)]
 
 
-def clean_metadata(snapshot: Snapshot) -> NDArray[np.int64]:
-    """Return pages of metadata that are not dirty; which few of them are held does not show."""
+def clean_metadata(words: NDArray[np.uint64]) -> NDArray[np.int64]:
+    """Return which of some pages, by their flags, are metadata that is not dirty.
+
+    Which few of them are held does not show.
+    """
     is_set, is_clear = np.uint64(_SET), np.uint64(_CLEAR)
-    pfns: NDArray[np.int64] = np.flatnonzero(snapshot.flags & (is_set | is_clear) == is_set)
+    pfns: NDArray[np.int64] = np.flatnonzero(words & (is_set | is_clear) == is_set)
     return pfns
 
 

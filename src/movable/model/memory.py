@@ -43,7 +43,8 @@ class Memory:
     def __init__(self, layout: Layout, rules: LinuxRules) -> None:
         self.rules = rules
         roles = roles_of(unevictable_allowed=True)
-        arrays = new_pages(layout.kinds, layout.orders, layout.migratetypes, roles)
+        kinds, orders = layout.kinds.copy(), layout.orders.copy()
+        arrays = new_pages(kinds, orders, layout.migratetypes, roles)
         owner = np.zeros(len(layout.kinds), dtype=np.int32)
         self.pages: Pages = arrays._replace(owner=owner)
         self.zones = [

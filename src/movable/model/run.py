@@ -1,7 +1,11 @@
 """What can be done to a machine: each action runs on a model of it and says what it did."""
 
+import os
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field, replace
+from itertools import pairwise
+from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,6 +22,7 @@ from movable.mm.constants import (
     COMPACT_PARTIAL_SKIPPED,
     COMPACT_SKIPPED,
     COMPACT_SUCCESS,
+    MAX_PAGE_ORDER,
     MIGRATE_SYNC,
     MIGRATE_SYNC_LIGHT,
     MIGRATE_TYPES,
@@ -27,7 +32,18 @@ from movable.mm.rules import LinuxRules
 from movable.mm.state import Pages, record_of
 from movable.mm.zoneinfo import ZoneInfo
 from movable.model.alloc import Allocator
-from movable.model.zone import ZONE_INDEX, FreeLists, Zone, new_control, new_pages, new_zone
+from movable.model.zone import (
+    ZONE_INDEX,
+    FreeLists,
+    Links,
+    Zone,
+    copied,
+    new_control,
+    new_pages,
+    new_zone,
+)
+
+_NR_WORKERS: Final = min(4, os.cpu_count() or 1)
 
 RESULT_NAMES = {
     COMPACT_SKIPPED: "skipped",
@@ -86,13 +102,19 @@ class Machine:
 
     def finish(self, nr_obtained: int | None = None) -> Run:
         """Drain the per-CPU lists, and say what happened."""
-        runs = []
-        for zone, before in zip(self.zones, self.before, strict=True):
-            nr_on_pcp = int(zone.record["pcp_count"])
-            now = zone.nr_free_by_order()
-            drain_pages_zone(self.pages, zone.record)
-            runs.append(_zone_run(zone, before, now, nr_on_pcp))
-        return Run(self.pages, tuple(runs), nr_obtained)
+        runs = tuple(
+            finish_zone(self.pages, zone, before)
+            for zone, before in zip(self.zones, self.before, strict=True)
+        )
+        return Run(self.pages, runs, nr_obtained)
+
+
+def finish_zone(pages: Pages, zone: Zone, before: tuple[int, ...]) -> ZoneRun:
+    """Drain the zone's per-CPU lists, and say what happened in it."""
+    nr_on_pcp = int(zone.record["pcp_count"])
+    now = zone.nr_free_by_order()
+    drain_pages_zone(pages, zone.record)
+    return _zone_run(zone, before, now, nr_on_pcp)
 
 
 def _zone_run(zone: Zone, before: tuple[int, ...], now: tuple[int, ...], nr_on_pcp: int) -> ZoneRun:
@@ -116,7 +138,7 @@ def machine_of(
     frames: Frames, roles: NDArray[np.uint8], *, has_lists: bool, truth: Truth | None = None
 ) -> Machine:
     """Return the machine of `frames`; `truth` gives the order of its free lists, if it has any."""
-    pages = new_pages(frames.kinds, frames.orders, frames.pageblocks.types, roles)
+    pages = new_pages(frames.kinds.copy(), frames.orders.copy(), frames.pageblocks.types, roles)
     rules = frames.rules.rules
     zones = [
         new_zone(info, pages, rules, has_lists=has_lists, free_lists=_lists_of(truth, info))
@@ -144,15 +166,43 @@ def compact_memory(frames: Frames, roles: NDArray[np.uint8]) -> Run:
 
     Source: sysctl_compaction_handler(), compact_node(), mm/compaction.c.
     """
-    machine = machine_of(frames, roles, has_lists=False)
-    rules = record_of(machine.rules)
-    for zone in machine.zones:
+    infos = frames.snapshot.populated_zones
+    kinds, orders = copied(frames.kinds, infos), copied(frames.orders, infos)
+    return compact_in_place(replace(frames, kinds=kinds, orders=orders), roles)
+
+
+def compact_in_place(frames: Frames, roles: NDArray[np.uint8], links: Links | None = None) -> Run:
+    """Do what `compact_memory` does with `frames` itself, not with a copy.
+
+    No zone's compaction looks at another zone, so they are compacted side by side.
+    """
+    infos = frames.snapshot.populated_zones
+    rules = record_of(frames.rules.rules)
+    pages = new_pages(frames.kinds, frames.orders, frames.pageblocks.types, roles, links)
+
+    def compact(info: ZoneInfo) -> ZoneRun:
+        zone = new_zone(info, pages, frames.rules.rules, has_lists=False)
+        before = zone.nr_free_by_order()
         cc = new_control()
         cc["mode"] = MIGRATE_SYNC
         cc["whole_zone"] = cc["ignore_skip_hint"] = 1
-        compact_zone(machine.pages, zone.record, rules, cc)
+        compact_zone(pages, zone.record, rules, cc)
         zone.done.add(cc)
-    return machine.finish()
+        return finish_zone(pages, zone, before)
+
+    # Compiled loops let go of the interpreter.
+    with ThreadPoolExecutor(max_workers=_NR_WORKERS if are_apart(infos) else 1) as pool:
+        runs = tuple(pool.map(compact, infos))
+    return Run(pages, runs)
+
+
+def are_apart(infos: Iterable[ZoneInfo]) -> bool:
+    """Whether no largest block, hence no pageblock either, is in two of these zones."""
+    spans = sorted((int(info.start_pfn or 0), info.end_pfn - 1) for info in infos)
+    return all(
+        last >> MAX_PAGE_ORDER < start >> MAX_PAGE_ORDER
+        for (_, last), (start, _) in pairwise(spans)
+    )
 
 
 def zonelists(zones: Iterable[Zone], highest: int) -> list[list[Zone]]:

@@ -31,6 +31,9 @@ from movable.mm.zoneinfo import PerCpuPages, ZoneInfo
 FreeLists = Iterable[tuple[int, int, NDArray[np.int64]]]
 """Free lists in list order, the next block used first: (order, migratetype, first PFNs)."""
 
+Links = tuple[NDArray[np.int32], NDArray[np.int32]]
+"""Room for `Pages.next` and `Pages.prev`."""
+
 ZONE_INDEX: Mapping[str, int] = {"DMA": 0, "DMA32": 1, "Normal": 2, "Movable": 3}
 
 _ROLES: Mapping[PageKind, Role] = {
@@ -131,21 +134,36 @@ def new_pages(
     orders: NDArray[np.uint8],
     migratetypes: NDArray[np.uint8],
     roles: NDArray[np.uint8],
+    links: Links | None = None,
 ) -> Pages:
-    """Return the model's arrays, with its own copies of what it will modify."""
+    """Return the model's arrays, with its own copies of what it will modify.
+
+    Args:
+        kinds, orders: these are taken as they are, to be modified.
+        links: arrays to use once more, whatever is in them.
+    """
     nr_pfns = len(kinds)
     nr_pageblocks = (nr_pfns >> PAGEBLOCK_ORDER) + 1
     types = np.zeros(nr_pageblocks, dtype=np.uint8)
     types[: len(migratetypes)] = migratetypes[:nr_pageblocks]
+    following, preceding = links or (np.empty(nr_pfns, np.int32), np.empty(nr_pfns, np.int32))
     return Pages(
-        kind=kinds.copy(),
-        order=orders.copy(),
-        next=np.empty(nr_pfns, dtype=np.int32),
-        prev=np.empty(nr_pfns, dtype=np.int32),
+        kind=kinds,
+        order=orders,
+        next=following,
+        prev=preceding,
         migratetype=types,
         skip=np.zeros(nr_pageblocks, dtype=np.uint8),
         roles=roles,
     )
+
+
+def copied(column: NDArray[np.uint8], infos: Iterable[ZoneInfo]) -> NDArray[np.uint8]:
+    """Return a copy of what `column` says of the pages of some zones; zeros take no memory."""
+    copy = np.zeros_like(column)
+    for info in infos:
+        copy[info.start_pfn : info.end_pfn] = column[info.start_pfn : info.end_pfn]
+    return copy
 
 
 def new_zone(

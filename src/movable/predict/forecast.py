@@ -1,31 +1,24 @@
 """What the kernel's compaction would do to a snapshot: the `Forecast`."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import asdict, dataclass, field, replace
+from queue import Empty, SimpleQueue
 
 import numpy as np
 from numpy.typing import NDArray
 
-from movable.compiled.classify import decompose_free
 from movable.frames.frames import Frames
-from movable.frames.metadata import clean_metadata
 from movable.frames.truth import Truth
-from movable.mm.constants import MIGRATE_CMA, MIGRATE_MOVABLE, PAGEBLOCK_ORDER
+from movable.mm.constants import PAGEBLOCK_ORDER
 from movable.mm.doubt import Doubt
-from movable.mm.flags import KPF_ACTIVE, KPF_REFERENCED
-from movable.mm.kinds import KIND_MASK, PageKind
+from movable.mm.kinds import PageKind
 from movable.mm.state import Role
-from movable.model.run import Run, ZoneRun
-from movable.model.zone import roles_of
+from movable.model.run import Run, ZoneRun, are_apart, compact_in_place, compact_memory
+from movable.model.zone import Links, roles_of
 from movable.predict.actions import Perform, parse_action
-
-Overrides = Mapping[PageKind, Role]
-
-_MANY_TOUCHED = 32
-_NOISE_PAGES = 3
-_NR_NOISY = 2
-"""How many pages a machine allocates or frees by itself between two looks at it."""
+from movable.predict.doubtful import NR_WORKERS, DoubtfulPages, Overrides, Variant
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,6 +119,7 @@ def predict(
         UsageError: an action that is not known, or a number that makes no sense in it.
     """
     perform = parse_action(action, frames, truth)
+    doubtful = DoubtfulPages.of(frames)
     overrides = dict.fromkeys(refused, Role.OPAQUE)
     run = perform(frames, roles_for(frames, overrides))
     zones = tuple(_zone_forecast(zone) for zone in run.zones)
@@ -134,12 +128,16 @@ def predict(
         action=action,
         zones=zones,
         totals=_totals(zones),
-        doubts=(*frames.doubts, *_doubts_of_action(run, truth), *_doubts_of_pages(frames)),
+        doubts=(
+            *frames.doubts,
+            *_doubts_of_action(run, truth),
+            *_doubts_of_pages(frames, doubtful),
+        ),
         kinds_before=frames.kinds,
         kinds_after=run.pages.kind,
         nr_obtained=run.nr_obtained,
     )
-    return _with_range(frames, forecast, run, perform, overrides)
+    return _with_range(forecast, _Again(frames, perform, overrides, run), doubtful)
 
 
 def roles_for(frames: Frames, overrides: Overrides | None = None) -> NDArray[np.uint8]:
@@ -174,26 +172,59 @@ def _totals(zones: tuple[ZoneForecast, ...]) -> Totals:
     )
 
 
-def _with_range(
-    frames: Frames, forecast: Forecast, run: Run, perform: Perform, refused: Overrides
-) -> Forecast:
+@dataclass(frozen=True, slots=True)
+class _Again:
+    """How to run the action once more, on variants of the machine, and its first run."""
+
+    frames: Frames
+    perform: Perform
+    refused: Overrides
+    first: Run
+    links: SimpleQueue[Links] = field(default_factory=SimpleQueue)
+    """Arrays for runs to use once more: most of the memory of one."""
+
+    def __post_init__(self) -> None:
+        self.links.put((self.first.pages.next, self.first.pages.prev))
+
+    def zones_of(self, variant: Variant) -> list[ZoneRun | None]:
+        """Return which zones to run again, each by itself; None is all of them together."""
+        infos = self.frames.snapshot.populated_zones
+        if self.perform is not compact_memory or not are_apart(infos):
+            return [None]
+        return [zone for zone in self.first.zones if variant.touches(zone.info)]
+
+    def gain(self, task: tuple[Variant, ZoneRun | None]) -> int:
+        """Return how many more huge pages a variant has after it: in one zone, or in all."""
+        variant, zone = task
+        roles = roles_for(self.frames, {**self.refused, **variant.overrides})
+        if zone is None:
+            run = self.perform(variant.frames_of(self.frames), roles)
+            return _nr_huge_after(run.zones) - _nr_huge_after(self.first.zones)
+        links = None
+        with suppress(Empty):
+            links = self.links.get_nowait()
+        run = compact_in_place(variant.frames_of(self.frames, zone.info), roles, links)
+        self.links.put((run.pages.next, run.pages.prev))
+        return _nr_huge_after(run.zones) - _nr_huge_after([zone])
+
+
+def _with_range(forecast: Forecast, again: _Again, doubtful: DoubtfulPages) -> Forecast:
     """Widen the forecast to what its doubts allow: runs with doubtful pages stuck, and free."""
-    center = forecast.totals.nr_huge_after
-
-    def outcome(variant: tuple[Frames, Overrides]) -> int:
-        roles = roles_for(variant[0], {**refused, **variant[1]})
-        return _nr_huge_after(perform(variant[0], roles))
-
-    disturbed: list[tuple[Frames, Overrides]] = [
-        (_disturbed(frames, seed), {}) for seed in range(_NR_NOISY)
-    ]
-    # Two at a time: compiled loops let go of the interpreter, and each run has its own arrays.
-    with ThreadPoolExecutor(max_workers=2) as pool:
-        outcomes = list(pool.map(outcome, [*disturbed, *_doubtful(frames)]))
-    seen = [center, *outcomes[_NR_NOISY:]]
+    frames, center = again.frames, forecast.totals.nr_huge_after
+    variants = list(doubtful.variants(frames))
+    tasks = [(variant, zone) for variant in variants for zone in again.zones_of(variant)]
+    # Side by side: compiled loops let go of the interpreter, and each run has its own arrays.
+    with ThreadPoolExecutor(max_workers=NR_WORKERS) as pool:
+        gains = list(pool.map(again.gain, tasks))
+    seen, noise = [center], 1
+    for variant in variants:
+        gain = sum(gain for (of, _), gain in zip(tasks, gains, strict=True) if of is variant)
+        if variant.is_noise:
+            noise = max(noise, abs(gain))
+        else:
+            seen.append(center + gain)
     if _is_undrained(frames):
-        seen.append(sum(nr_huge_of(zone.nr_free_now) for zone in run.zones))
-    noise = max(1, *(abs(nr_huge - center) for nr_huge in outcomes[:_NR_NOISY]))
+        seen.append(sum(nr_huge_of(zone.nr_free_now) for zone in again.first.zones))
     totals = replace(
         forecast.totals,
         nr_huge_after_range=(max(0, min(seen) - noise), max(seen) + noise),
@@ -202,49 +233,8 @@ def _with_range(
     return replace(forecast, totals=totals)
 
 
-def _nr_huge_after(run: Run) -> int:
-    return sum(nr_huge_of(zone.nr_free_after) for zone in run.zones)
-
-
-def _doubtful(frames: Frames) -> Iterator[tuple[Frames, Overrides]]:
-    """Yield what else the machine could be: pages that may or may not move do the other thing."""
-    if (frames.kinds == PageKind.BLOCKDEV).any():
-        yield frames, {PageKind.BLOCKDEV: Role.LRU}
-    if len(pfns := clean_metadata(frames.snapshot)):
-        kinds = frames.kinds.copy()
-        kinds[pfns] = PageKind.BLOCKDEV
-        yield replace(frames, kinds=kinds), {}
-    if len(pfns := _driver_pfns(frames)):
-        kinds = frames.kinds.copy()
-        kinds[pfns] = PageKind.WHATIF
-        yield replace(frames, kinds=kinds), {}
-    if len(pfns := _touched_pfns(frames)):
-        kinds = frames.kinds.copy()
-        kinds[pfns] = PageKind.PINNED
-        yield replace(frames, kinds=kinds), {}
-
-
-def _touched_pfns(frames: Frames) -> NDArray[np.int64]:
-    """Return anonymous pages that may be pinned: get_user_pages() has touched them.
-
-    It marks a page REFERENCED, which nothing else does to a page that was only used by its
-    process, until reclaim looks at it.  A few such pages are on every machine, and do not count.
-    """
-    pfns = np.flatnonzero((frames.kinds == PageKind.ANON) & (frames.orders == 0))
-    words = frames.snapshot.flags[pfns]
-    bits = np.uint64(1 << KPF_REFERENCED | 1 << KPF_ACTIVE)
-    touched: NDArray[np.int64] = pfns[words & bits == np.uint64(1 << KPF_REFERENCED)]
-    return touched if len(touched) > _MANY_TOUCHED else touched[:0]
-
-
-def _driver_pfns(frames: Frames) -> NDArray[np.int64]:
-    """Return pages that may be a driver's: no flag at all, in a Movable pageblock."""
-    pfns = np.flatnonzero((frames.kinds == PageKind.KERNEL) & (frames.orders == 0))
-    migratetypes = frames.pageblocks.types[pfns >> PAGEBLOCK_ORDER]
-    driver: NDArray[np.int64] = pfns[
-        (migratetypes == MIGRATE_MOVABLE) | (migratetypes == MIGRATE_CMA)
-    ]
-    return driver
+def _nr_huge_after(zones: Iterable[ZoneRun]) -> int:
+    return sum(nr_huge_of(zone.nr_free_after) for zone in zones)
 
 
 def _is_undrained(frames: Frames) -> bool:
@@ -271,9 +261,8 @@ def _doubts_of_action(run: Run, truth: Truth | None) -> Iterator[Doubt]:
     )
 
 
-def _doubts_of_pages(frames: Frames) -> Iterator[Doubt]:
-    nr_dirty = int((frames.kinds & KIND_MASK == PageKind.BLOCKDEV).sum())
-    nr_clean = len(clean_metadata(frames.snapshot))
+def _doubts_of_pages(frames: Frames, doubtful: DoubtfulPages) -> Iterator[Doubt]:
+    nr_dirty, nr_clean = len(doubtful.metadata), len(doubtful.clean_metadata)
     if nr_dirty or nr_clean:
         yield Doubt(
             "blockdev-metadata",
@@ -281,7 +270,7 @@ def _doubts_of_pages(frames: Frames) -> Iterator[Doubt]:
             f"file system; the {nr_dirty} that are dirty are taken to stay, and the range includes "
             "that all move, and that all stay",
         )
-    if nr_driver := len(_driver_pfns(frames)):
+    if nr_driver := len(doubtful.driver):
         yield Doubt(
             "driver-pages",
             f"{nr_driver} pages without a flag lie in Movable pageblocks, as a driver's do; they "
@@ -293,7 +282,7 @@ def _doubts_of_pages(frames: Frames) -> Iterator[Doubt]:
             "per-CPU lists were not drained: free blocks count as if they were afterwards, and the "
             "range includes what buddyinfo shows before that",
         )
-    nr_touched = len(_touched_pfns(frames))
+    nr_touched = len(doubtful.touched)
     yield Doubt(
         "pins-invisible",
         "extra references (pins) do not show in /proc; no page is taken to be pinned"
@@ -304,19 +293,3 @@ def _doubts_of_pages(frames: Frames) -> Iterator[Doubt]:
             else ""
         ),
     )
-
-
-def _disturbed(frames: Frames, seed: int) -> Frames:
-    """Return `frames` with a few ordinary pages freed, as any machine does by itself."""
-    rng = np.random.default_rng(seed)
-    movable = np.flatnonzero((frames.kinds == PageKind.ANON) & (frames.orders == 0))
-    if len(movable) < _NOISE_PAGES:
-        return frames
-    kinds, orders = frames.kinds.copy(), frames.orders.copy()
-    is_free = kinds & KIND_MASK == PageKind.FREE
-    is_free[rng.choice(movable, _NOISE_PAGES, replace=False)] = True
-    kinds[is_free], orders[is_free] = PageKind.FREE, 0
-    for zone in frames.snapshot.populated_zones:
-        assert zone.start_pfn is not None
-        decompose_free(kinds, orders, zone.start_pfn, min(zone.end_pfn, len(kinds)))
-    return replace(frames, kinds=kinds, orders=orders)
