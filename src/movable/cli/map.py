@@ -10,20 +10,26 @@ class MapCommand:
     """Draw physical memory in the terminal: pale is free, blue moves, orange and red stay.
 
     A half block stands for as many pages as make the picture fill a screen, and has the colour of
-    the kind that most of them are.  Without colours (NO_COLOR, a pipe) letters say the same.
+    the kind that most of them are; with --spoilt, of the pages that stay, if there is even one:
+    those blocks cannot become free.  Without colours (NO_COLOR, a pipe) letters say the same.
     """
 
     name = "map"
     examples = """examples:
   sudo movable map
   movable map host.movable --after           as it would be after compaction
-  movable map host.movable --order 9         a half block for each pageblock
+  movable map host.movable --spoilt --order 9   pageblocks that one page spoils
   NO_COLOR=1 movable map host.movable | less"""
 
     def add_arguments(self, parser: argparse.ArgumentParser) -> None:
         """Declare SNAPSHOT, --after, --order and --rules."""
         add_snapshot(parser)
         parser.add_argument("--after", action="store_true", help="after predicted compaction")
+        parser.add_argument(
+            "--spoilt",
+            action="store_true",
+            help="show pages that stay in the way wherever there is even one",
+        )
         parser.add_argument(
             "--order",
             type=int,
@@ -45,8 +51,16 @@ class MapCommand:
         from movable.report.terminal import map_json, terminal_map
 
         if args.json:
-            output.json(map_json(frames, kinds, unit_order=args.order))
+            found = map_json(frames, kinds, unit_order=args.order, is_spoilt=args.spoilt)
+            output.json(found)
             return 0
-        paint, width = paint_for(output), output.width
-        output.text(terminal_map(frames, kinds, width=width, paint=paint, unit_order=args.order))
+        text = terminal_map(
+            frames,
+            kinds,
+            width=output.width,
+            paint=paint_for(output),
+            unit_order=args.order,
+            is_spoilt=args.spoilt,
+        )
+        output.text(text)
         return 0

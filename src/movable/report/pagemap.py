@@ -8,6 +8,7 @@ shown as the kind that most of them are.
 
 import base64
 import gzip
+from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Final
 
@@ -136,19 +137,24 @@ def segment_kinds(states: NDArray[np.uint8], segment: Segment) -> NDArray[np.uin
     return kinds
 
 
-def dominant(kinds: NDArray[np.uint8], nr_pages: int) -> NDArray[np.uint8]:
+def dominant(
+    kinds: NDArray[np.uint8], nr_pages: int, *, first: Collection[PageKind] = ()
+) -> NDArray[np.uint8]:
     """Return the most frequent kind of every `nr_pages` pages; of equals, the higher number.
 
     Args:
         kinds: `PageKind` values without other bits; the last group may be short.
+        first: kinds that come before all others, wherever there is one page of them.
     """
     padding = (0, -len(kinds) % nr_pages)
     groups = np.pad(kinds, padding, constant_values=_NO_KIND).reshape(-1, nr_pages)
     best = np.zeros(len(groups), dtype=np.uint8)
     most = np.zeros(len(groups), dtype=np.int32)
-    for kind in count_kinds(kinds):
+    for kind in sorted(count_kinds(kinds), key=lambda kind: (kind in first, kind)):
         nr_of_kind = (groups == kind).sum(axis=1, dtype=np.int32)
-        is_most = (nr_of_kind >= most) & (nr_of_kind > 0)
+        is_found = nr_of_kind > 0
+        nr_of_kind[is_found] += nr_pages * (kind in first)
+        is_most = (nr_of_kind >= most) & is_found
         best[is_most], most[is_most] = kind, nr_of_kind[is_most]
     return best
 

@@ -12,12 +12,13 @@ from movable.mm.constants import PAGEBLOCK_ORDER
 from movable.mm.kinds import PageKind
 from movable.report.lines import Paint, printable
 from movable.report.pagemap import Segment, dominant, segment_kinds, segments_of
-from movable.report.palette import GROUPS, LOOKS, label, rgb
+from movable.report.palette import GROUPS, LOOKS, STAYS, label, rgb
 from movable.report.units import memory_text
 
 MAX_ROWS: Final = 40
 _MARGIN: Final = len("0x123456789 ")
 _MAX_UNIT_ORDER: Final = 24
+_STAYING: Final = tuple(kind for kind, look in LOOKS.items() if look.group == STAYS)
 _HALF: Final = "\u2580"
 
 
@@ -36,6 +37,7 @@ def terminal_map(
     width: int,
     paint: Paint,
     unit_order: int | None = None,
+    is_spoilt: bool = False,
 ) -> str:
     """Return the map as text.
 
@@ -45,13 +47,19 @@ def terminal_map(
         width: columns of the terminal.
         paint: with colour, a character shows two units, one above the other.
         unit_order: pages a unit, as a power of two; default: what fills about one screen.
+        is_spoilt: show pages that stay wherever there is one, rather than what most pages are.
     """
     columns = max(8, width - _MARGIN)
     nr_halves = 2 if paint.is_on else 1
     segments = segments_of(frames)
     order = _fitting_order(segments, columns * nr_halves) if unit_order is None else unit_order
-    strips = [_Strip(s, dominant(segment_kinds(kinds, s), 1 << order)) for s in segments]
-    lines = [f"One {'half block' if paint.is_on else 'letter'}: {memory_text(1 << order)}"]
+    first = _STAYING if is_spoilt else ()
+    strips = [
+        _Strip(s, dominant(segment_kinds(kinds, s), 1 << order, first=first)) for s in segments
+    ]
+    what = "a page that stays, if there is one" if is_spoilt else "what most of its pages are"
+    unit = "half block" if paint.is_on else "letter"
+    lines = [f"One {unit}: {memory_text(1 << order)}, {what}"]
     for strip in strips:
         lines += _strip_lines(strip, order, columns, paint=paint)
     return "\n".join([*lines, "", *_legend(strips, paint=paint)])
@@ -119,13 +127,18 @@ def _legend(strips: list[_Strip], *, paint: Paint) -> list[str]:
 
 
 def map_json(
-    frames: Frames, kinds: NDArray[np.uint8], *, unit_order: int | None = None
+    frames: Frames,
+    kinds: NDArray[np.uint8],
+    *,
+    unit_order: int | None = None,
+    is_spoilt: bool = False,
 ) -> dict[str, object]:
     """Return the map as data: for each segment the kinds, a letter a unit (default: a pageblock).
 
     Args:
-        frames, kinds, unit_order: as for `terminal_map`.
+        frames, kinds, unit_order, is_spoilt: as for `terminal_map`.
     """
+    first = _STAYING if is_spoilt else ()
     order = PAGEBLOCK_ORDER if unit_order is None else unit_order
     return {
         "schema": 1,
@@ -136,7 +149,9 @@ def map_json(
                 "nid": segment.nid,
                 "zone": segment.zone,
                 "start_pfn": segment.start_block << PAGEBLOCK_ORDER,
-                "units": _all_letters(dominant(segment_kinds(kinds, segment), 1 << order)),
+                "units": _all_letters(
+                    dominant(segment_kinds(kinds, segment), 1 << order, first=first)
+                ),
             }
             for segment in segments_of(frames)
         ],

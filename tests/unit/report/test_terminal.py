@@ -93,3 +93,20 @@ def test_groups_are_what_compaction_does_by_default() -> None:
     assert {k: look.group for k, look in LOOKS.items()} == {
         k: group_of[Fate(fates[k])] for k in PageKind
     }
+
+
+def test_a_spoilt_block_shows_the_one_page_that_stays() -> None:
+    kinds = pageblocks_of(
+        [(PageKind.ANON, 400), (PageKind.SLAB, 1)],
+        [(PageKind.SLAB, 2), (PageKind.KERNEL, 3)],
+        [(PageKind.ANON, 400)],
+        [],
+    )
+    frames = machine(kinds)
+
+    text = terminal_map(frames, frames.kinds, width=100, paint=PLAIN, unit_order=9, is_spoilt=True)
+    data = map_json(frames, frames.kinds, is_spoilt=True)
+
+    assert ROW.findall(text) == ["SKa."]
+    assert "a page that stays, if there is one" in text
+    assert [segment["units"] for segment in data["segments"]] == ["SKa."]  # type: ignore[attr-defined]
