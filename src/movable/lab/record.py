@@ -2,8 +2,8 @@
 
 import shutil
 import tempfile
-from collections.abc import Callable, Mapping
-from contextlib import ExitStack
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
@@ -50,19 +50,41 @@ def record(
         running = stack.enter_context(session(scenario, options=options, told=told))
         before, after = running.scenario.parts()
         action = after[0] if after else None
-        try:
+        with kept_if_it_fails(running, directory, action, force=force, told=told):
             _carry_out(running, before, after, told)
-        except (MovableError, KeyboardInterrupt) as error:
-            why = str(error) or "interrupted"
-            save(running, directory, action, force=force, error=why)
-            kept = f"what was recorded until then is in {directory}"
-            if isinstance(error, GuestError):
-                raise GuestError(f"{error}; {kept}") from error
-            told(f"{why}: {kept}")
-            raise
         wall_s = save(running, directory, action, force=force)
         blocks = tuple(running.nr_free_blocks("before"))
         return Recorded(directory, running.kernel.release, blocks, running.nr_boot_s, wall_s)
+
+
+@contextmanager
+def kept_if_it_fails(
+    running: Session,
+    directory: Path,
+    action: Table | None,
+    *,
+    force: bool,
+    told: Callable[[str], None],
+    more: Callable[[], Mapping[str, object]] = dict,
+) -> Iterator[None]:
+    """Keep what was recorded so far in `directory` if the body fails or is interrupted.
+
+    Args:
+        more: what ``meta.json`` says beside, or instead of, what every recording says.
+
+    Raises:
+        GuestError: as the body did, with where it is.
+    """
+    try:
+        yield
+    except (MovableError, KeyboardInterrupt) as error:
+        why = str(error) or "interrupted"
+        save(running, directory, action, force=force, error=why, more=more())
+        kept = f"what was recorded until then is in {directory}"
+        if isinstance(error, GuestError):
+            raise GuestError(f"{error}; {kept}") from error
+        told(f"{why}: {kept}")
+        raise
 
 
 def _carry_out(

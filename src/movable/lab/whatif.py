@@ -13,15 +13,15 @@ processes end.
 import re
 import tempfile
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Final
 
-from movable.errors import MovableError, UsageError
+from movable.errors import UsageError
 from movable.lab.kernels import DEFAULT, Kernel, find_kernel
 from movable.lab.module import build_module, can_mark_pages
-from movable.lab.record import check_directory, save
+from movable.lab.record import check_directory, kept_if_it_fails, save
 from movable.lab.session import Options, Session, session
 from movable.lab.tested import DRIVERS, Counts, tested
 from movable.mm.constants import PAGE_SIZE
@@ -166,17 +166,18 @@ def experiment(
     kernel = find_kernel(plan.options.kernel or DEFAULT, progress=told)
     plan = _with_driver(plan, kernel, told)
     scenario = _scenario(plan)
-    with session(
-        scenario, options=plan.options, others=_module_of(plan, told), told=told
-    ) as running:
+    with ExitStack() as stack:
+        further = _module_of(plan, told)
+        running = stack.enter_context(
+            session(scenario, options=plan.options, others=further, told=told)
+        )
         trial = _Trial(running, plan, told)
-        try:
+        if directory is None:
             trial.carry_out()
-        except (MovableError, KeyboardInterrupt) as error:
-            if directory is not None:
-                why = str(error) or "interrupted"
-                save(running, directory, None, force=force, error=why, more=trial.meta())
-            raise
+        else:
+            more = trial.meta
+            with kept_if_it_fails(running, directory, None, force=force, told=told, more=more):
+                trial.carry_out()
         with _kept(directory) as kept:
             nr_seconds = save(running, kept, None, force=force, more=trial.meta())
             told("predicting")
