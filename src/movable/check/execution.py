@@ -6,6 +6,7 @@ option it takes (which way a choice goes) above them.
 """
 
 import contextlib
+import inspect
 import traceback
 import warnings
 from collections.abc import Callable, Coroutine, Sequence
@@ -13,8 +14,10 @@ from pathlib import Path
 from typing import Any, Final, NamedTuple
 
 from movable.check.program import Program
+from movable.check.spin import Spins
 from movable.driver.contract import ContractViolation
-from movable.driver.steps import INTERLEAVED, VOID, Access, Accesses, Step
+from movable.driver.steps import INTERLEAVED, READ, VOID, Access, Accesses, Step
+from movable.errors import UsageError
 
 THREAD_BITS: Final = 6
 THREAD_MASK: Final = (1 << THREAD_BITS) - 1
@@ -66,6 +69,8 @@ class Execution:
         self.plain: list[tuple[int, bool]] = []
         self.is_blocking = False
         self.result: object = None
+        self.spins = Spins()
+        self._steps: list[Step[Any]] = []
         self.nr_faults = 0
         self.nr_steps = 0
         """Over all runs."""
@@ -86,20 +91,30 @@ class Execution:
             self._begin(thread)
         self.schedule = list(prefix)
         env.option = 0
-        self._repeat(prefix)
+        try:
+            self._repeat(prefix)
+        except UsageError:
+            raise
+        except Exception as error:
+            raise not_repeatable(self.program) from error
+        self.spins.truncate(len(prefix), [code & THREAD_MASK for code in prefix])
         env.plain = self.plain = []
 
     def _repeat(self, prefix: Sequence[int]) -> None:
         env, tasks, pending, sends = self.env, self.tasks, self.pending, self._sends
         nr_faults = 0
         self.nr_steps += len(prefix)
-        for code in prefix:
+        del self._steps[len(prefix) :]
+        for code, before in zip(prefix, self._steps, strict=True):
             thread = code
             if code > THREAD_MASK:
                 thread = code & THREAD_MASK
                 env.option = code >> THREAD_BITS
                 nr_faults += pending[thread].is_fault  # type: ignore[union-attr]
             env.task = tasks[thread]
+            step = pending[thread]
+            if step is not before and (step is None or repr(step) != repr(before)):
+                raise not_repeatable(self.program)
             try:
                 pending[thread] = sends[thread](pending[thread].act())  # type: ignore[union-attr]
             except StopIteration:
@@ -109,13 +124,13 @@ class Execution:
         self.nr_faults = nr_faults
 
     def enabled(self) -> int:
-        """Return the threads that can go on, as a bit mask."""
+        """Return the threads that can go on, as a bit mask; but for those that spin."""
         mask, bit = 0, 1
         for step in self.pending:
             if step is not None and (step.ready is None or step.ready()):
                 mask |= bit
             bit <<= 1
-        return mask
+        return mask & ~self.spins.mask(self.env.heap) if self.spins.held else mask
 
     def nr_options(self, thread: int) -> int:
         """Return how many ways the next step of `thread` can go now."""
@@ -138,6 +153,7 @@ class Execution:
         if self.plain:
             self.plain.clear()
         self.schedule.append(code)
+        self._steps.append(step)
         self.nr_steps += 1
         env.option = code >> THREAD_BITS
         if env.option:
@@ -155,6 +171,12 @@ class Execution:
             self._note(thread, env.fail("M4", describe(error)))
         if env.violation is not None and self.finding is None:
             self._note(thread, env.violation)
+        if self.spins.held:
+            self.spins.held.pop(thread, None)
+        plain = tuple(self.plain) if self.plain else ()
+        self.spins.touched.append((thread, self.accesses, plain))
+        if self.accesses and self.accesses[0][1] == READ and (again := self.pending[thread]):
+            self.spins.arrive(thread, again, env.heap, self._coroutines[thread])
 
     def _begin(self, thread: int) -> None:
         self.env.task = self.tasks[thread]
@@ -202,6 +224,10 @@ class Execution:
         for thread in waiting:
             step = self.pending[thread]
             assert step is not None
+            if thread in self.spins.held:
+                parts.append(f"{self.tasks[thread]} tries {step.verb}({step.owner}) for ever")
+                is_lock = False
+                continue
             owner = self.env.heap[step.accesses[0][0]] if step.verb.endswith("lock") else None
             is_lock &= step.verb.endswith("lock")
             held = f", held by {owner}" if owner is not None else ""
@@ -229,6 +255,20 @@ class Execution:
                         close(coroutine)
             self._coroutines = []
         self.env.mode = INTERLEAVED
+
+
+def not_repeatable(program: Program, how: str = "") -> UsageError:
+    """Return the error that two runs of one schedule differ."""
+    driver = type(program.driver)
+    try:
+        _, number = inspect.getsourcelines(driver)
+        place = f"{inspect.getsourcefile(driver)}:{number}"
+    except (OSError, TypeError):
+        place = driver.__module__
+    return UsageError(
+        f"{place}: two runs of one schedule of {driver.__name__} differ{how}; clocks, random "
+        "numbers and state outside what env makes do that"
+    )
 
 
 def describe(error: Exception) -> str:

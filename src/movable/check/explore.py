@@ -92,6 +92,8 @@ def one_run(execution: Execution, trace: Trace, scheduler: Scheduler) -> None:
             if announced is not None and (announced.ready is None or announced.ready()):
                 enabled |= bit
             bit <<= 1
+        if execution.spins.held:
+            enabled &= ~execution.spins.mask(execution.env.heap)
         if not enabled:
             execution.finish()
             return

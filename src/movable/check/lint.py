@@ -45,18 +45,34 @@ PRIMITIVES: Final = frozenset(
 )
 """Names that mean a step whatever they are called on."""
 
-ON_SELF: Final = PRIMITIVES | {
+OF_SHARED: Final = PRIMITIVES | {
     "add",
+    "add_return",
     "cancel",
+    "clear",
     "complete",
     "empty",
     "first",
     "flush",
+    "last",
+    "load",
+    "next",
+    "pending",
     "queue",
+    "read",
     "remove",
+    "set",
+    "test",
     "wait",
+    "write",
 }
-"""Names that mean a step when called on what an attribute of the driver holds."""
+"""Names that mean a step when called on an attribute that one of `MAKERS` made."""
+
+MAKERS: Final = frozenset(("atomic", "completion", "flags", "list_head", "packed", "work"))
+"""What of `Env` makes shared state whose methods are steps; a cell's or a map's are not."""
+
+AS_STATEMENT: Final = frozenset(("get", "read", "write", "owner", "isolated"))
+"""Names that mean a step when called for its own sake: of a map, `get` has an argument."""
 
 UNSTEADY: Final = {
     "random": "random numbers",
@@ -84,15 +100,31 @@ def lint(tree: ast.Module) -> list[Remark]:
 
 def _forgotten_awaits(tree: ast.Module) -> Iterator[Remark]:
     awaited = {id(node.value) for node in ast.walk(tree) if isinstance(node, ast.Await)}
+    statements = {id(node.value) for node in ast.walk(tree) if isinstance(node, ast.Expr)}
+    shared = _shared_attributes(tree)
     for function in ast.walk(tree):
         if not isinstance(function, ast.AsyncFunctionDef):
             continue
         for node in ast.walk(function):
             if isinstance(node, ast.Call) and id(node) not in awaited:
                 name = _called(node)
-                if name in (ON_SELF if _is_on_self(node) else PRIMITIVES):
+                is_statement = id(node) in statements and name in AS_STATEMENT
+                is_step = name in (OF_SHARED if _attribute_of_self(node) in shared else PRIMITIVES)
+                if is_step or (is_statement and (name != "get" or not node.args)):
                     text = f"{name}() is not awaited, so it does not happen"
                     yield Remark(node.lineno, text, is_error=True)
+
+
+def _shared_attributes(tree: ast.Module) -> set[str]:
+    """Return the attributes of drivers that hold what one of `MAKERS` made."""
+    return {
+        target.attr
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Assign) and isinstance(node.value, ast.Call)
+        if _called(node.value) in MAKERS
+        for target in node.targets
+        if isinstance(target, ast.Attribute)
+    }
 
 
 def _called(call: ast.Call) -> str:
@@ -102,11 +134,12 @@ def _called(call: ast.Call) -> str:
     return function.id if isinstance(function, ast.Name) else ""
 
 
-def _is_on_self(call: ast.Call) -> bool:
-    """Return whether it is ``self.something.name()``."""
+def _attribute_of_self(call: ast.Call) -> str:
+    """Return "something" for ``self.something.name()``, empty for all else."""
     on = call.func.value if isinstance(call.func, ast.Attribute) else None
     holder = on.value if isinstance(on, ast.Attribute) else None
-    return isinstance(holder, ast.Name) and holder.id == "self"
+    is_self = isinstance(holder, ast.Name) and holder.id == "self"
+    return on.attr if is_self and isinstance(on, ast.Attribute) else ""
 
 
 def _unsteady(tree: ast.Module) -> Iterator[Remark]:

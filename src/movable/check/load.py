@@ -72,6 +72,8 @@ def _drivers_in(path: Path) -> list[type[Driver]]:
             spec.loader.exec_module(module)
     except UsageError:
         raise
+    except SyntaxError as error:
+        raise UsageError(f"{path}:{error.lineno}: {error.msg}") from error
     except Exception as error:
         raise UsageError(f"{_line_in(path, error)}: {type(error).__name__}: {error}") from error
     return [

@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
-from movable.check.execution import THREAD_MASK, Execution, Finding
+from movable.check.execution import THREAD_MASK, Execution, Finding, not_repeatable
 from movable.check.explore import Exploration, Limits, explore, replay
 from movable.check.program import Program
 from movable.check.schedule import Schedule, nr_switches
@@ -84,6 +84,8 @@ class _Check:
         seconds = time.perf_counter() - self.started
         codes, finding = found.codes, found.finding
         if codes and not found.partners:
+            if _again(self.program, codes) != finding:
+                raise not_repeatable(self.program)
             codes = shrink(self.program, codes, finding.rule)
             codes, finding = self._with_fewer_threads(codes, finding)
         violation = Violation(
@@ -281,11 +283,9 @@ def repeat_one(program: Program) -> None:
     first, second = _record(program), _record(program)
     for number, (one, other) in enumerate(zip(first, second, strict=False)):
         if one != other:
-            raise UsageError(
-                f"two runs of one schedule differ: step {number} is {one}, then {other}"
-            )
+            raise not_repeatable(program, f": step {number} is {one}, then {other}")
     if len(first) != len(second):
-        raise UsageError(f"two runs of one schedule differ: {len(first)} steps, then {len(second)}")
+        raise not_repeatable(program, f": {len(first)} steps, then {len(second)}")
     changed = program.changed_attributes()
     if changed:
         raise UsageError(

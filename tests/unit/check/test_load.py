@@ -55,7 +55,8 @@ def write(tmp_path: Path, text: str) -> Path:
             r"mine.py:9: trylock\(\) is not awaited",
         ),
         (
-            HEAD.replace("        pass", "        self.pages.remove(page)"),
+            HEAD.replace("        pass", "        self.pages.remove(page)")
+            + "    def __init__(self, env): self.pages = env.list_head('pages')\n",
             r"mine.py:9: remove\(\) is not awaited",
         ),
         (
@@ -105,6 +106,41 @@ def test_a_list_of_its_own_is_not_taken_for_a_primitive(tmp_path: Path) -> None:
     text = HEAD.replace("        pass", "        names = [1]\n        names.remove(1)")
 
     assert load_driver(write(tmp_path, text)).remarks == ()
+
+
+def test_sums_and_maps_are_not_taken_for_primitives(tmp_path: Path) -> None:
+    text = HEAD.replace("        pass", "        self.users.add(1)\n        self.slots.get(page)")
+    text += "    def __init__(self, env):\n        self.users = env.percpu('users')\n"
+
+    assert load_driver(write(tmp_path, text)).remarks == ()
+
+
+def test_a_reference_that_is_not_awaited_is_not_taken(tmp_path: Path) -> None:
+    text = HEAD.replace("        pass", "        page.get()")
+
+    with pytest.raises(UsageError, match=r"mine.py:9: get\(\) is not awaited"):
+        load_driver(write(tmp_path, text))
+
+
+def test_an_await_outside_of_a_coroutine_is_said_with_its_line(tmp_path: Path) -> None:
+    text = HEAD.replace("    async def putback_page", "    def putback_page")
+    text = text.replace("        pass", "        await page.put()")
+
+    with pytest.raises(UsageError, match=r"mine.py:9: 'await' outside async function"):
+        load_driver(write(tmp_path, text))
+
+
+def test_a_driver_that_rolls_dice_is_refused_whenever_that_shows(tmp_path: Path) -> None:
+    """The first two runs agree; a later one does not."""
+    text = "import itertools\nnumbers = itertools.count()\n" + HEAD + ALLOC
+    text = text.replace(
+        "        return True",
+        "        if next(numbers) > 12:\n            await page.refcount()\n        return True",
+    )
+    driver = load_driver(write(tmp_path, text)).driver
+
+    with pytest.raises(UsageError, match=r"mine.py:5: two runs of one schedule of Mine differ"):
+        check(driver, Scenario("BBB"), strategy="dpor")
 
 
 def test_clocks_random_numbers_and_sets_are_remarked() -> None:
@@ -159,7 +195,7 @@ def test_two_runs_that_differ_are_refused(tmp_path: Path) -> None:
         + ALLOC
     )
 
-    with pytest.raises(UsageError, match="two runs of one schedule differ"):
+    with pytest.raises(UsageError, match="two runs of one schedule of .* differ: step"):
         check_text(tmp_path, text, "B")
 
 
