@@ -84,6 +84,7 @@ def test_wrong_contents_are_shouted_and_a_balloon_has_none() -> None:
         (["--pages", "100000"], "--pages 100000: from 512 to 58840 fit"),
         (["--pages", "4"], "--pages 4: from 512"),
         (["--accept", "1.5"], "--accept 1.5: a share, from 0 to 1"),
+        (["--accept", "0.9995"], "in steps of 0.001"),
         (["--driver", "balloon", "--accept", "0.5"], "only the gpu driver can accept"),
         (["--memory", "12"], "not a size"),
     ],

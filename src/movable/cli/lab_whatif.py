@@ -57,8 +57,8 @@ examples:
 
     def run(self, args: argparse.Namespace, output: Output) -> int:
         """Do the experiment, and show both sides."""
-        if not 0 <= args.accept <= 1:
-            raise UsageError(f"--accept {args.accept}: a share, from 0 to 1")
+        if not 0 <= args.accept <= 1 or round(args.accept, 3) != args.accept:
+            raise UsageError(f"--accept {args.accept}: a share, from 0 to 1 in steps of 0.001")
         from movable.lab.whatif import Plan, experiment
 
         plan = Plan(args.driver, args.pages, args.accept, options_of(args))

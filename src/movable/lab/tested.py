@@ -75,7 +75,7 @@ class Gpu:
 
     def accept(self, share: float) -> None:
         """Let the same share of the pages go each time."""
-        self._running.write(f"{LAB_PROC}/accept", "1" if share == 1 else f"{round(100 * share)}%")
+        self._running.write(f"{LAB_PROC}/accept", f"{100 * share:.1f}%")
 
     def count(self) -> Counts:
         """Read the module's counters; reading them compares every page."""

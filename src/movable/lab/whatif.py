@@ -261,7 +261,7 @@ def _scenario(plan: Plan) -> Scenario:
 def _name_of(plan: Plan, memory: str) -> str:
     version = (plan.options.kernel or "612").replace(".", "")
     driver = re.sub(r"\W+", "-", Path(plan.driver).name)
-    accept = "" if plan.accept == 1 else f"-a{100 * plan.accept:.0f}"
+    accept = "" if plan.accept == 1 else f"-a{100 * plan.accept:g}".replace(".", "")
     known = version if version.isdigit() else "own"
     return f"{driver}-{known}-{memory.lower()}{accept}-whatif"
 

@@ -17,6 +17,7 @@
 #include "movable_lab.h"
 
 #define MAX_PERCENT 100
+#define MAX_PERMILLE 1000
 
 struct slot {
 	struct page *page;
@@ -42,14 +43,14 @@ static struct slot *slots;
 static unsigned long nr_slots, nr_held;
 static struct layout layout;
 static struct counters counters;
-static unsigned int accept_percent = MAX_PERCENT;
+static unsigned int accept_permille = MAX_PERMILLE;
 
 #if LAB_DRIVERS_MARK_PAGES
 
 /* Whether the driver lets go of a slot now: the same slots each time, and more of them the more. */
 static bool accepts(unsigned long slot)
 {
-	return hash_long(slot + 1, 16) % MAX_PERCENT < accept_percent;
+	return hash_long(slot + 1, 32) % MAX_PERMILLE < accept_permille;
 }
 
 /* Return the slot that has `page`; NULL if none has. The caller holds `lock`. */
@@ -394,27 +395,32 @@ void lab_pool_stats(struct seq_file *file)
 	mutex_unlock(&command_lock);
 }
 
+/* "0", "1", or a percentage with at most one decimal, such as "40%" or "99.5%". */
 int lab_pool_set_accept(const char *text)
 {
-	unsigned int percent;
-	char unit = '\0';
+	unsigned int whole, tenth = 0;
+	char end = '\0';
+	int nr_read;
 
-	if (sscanf(text, "%u%c", &percent, &unit) < 1)
+	nr_read = sscanf(text, "%u.%1u%c", &whole, &tenth, &end);
+	if (nr_read < 3)
+		nr_read = sscanf(text, "%u%c", &whole, &end);
+	if (nr_read < 1 || whole > MAX_PERCENT)
 		return -EINVAL;
-	if (unit != '%') {
-		if (percent > 1)
+	if (end != '%') {
+		if (whole > 1 || tenth)
 			return -EINVAL;
-		percent *= MAX_PERCENT;
+		whole *= MAX_PERCENT;
 	}
-	if (percent > MAX_PERCENT)
+	if (whole * 10 + tenth > MAX_PERMILLE)
 		return -EINVAL;
 	spin_lock(&lock);
-	accept_percent = percent;
+	accept_permille = whole * 10 + tenth;
 	spin_unlock(&lock);
 	return 0;
 }
 
 void lab_pool_show_accept(struct seq_file *file)
 {
-	seq_printf(file, "%u%%\n", accept_percent);
+	seq_printf(file, "%u.%u%%\n", accept_permille / 10, accept_permille % 10);
 }
