@@ -195,7 +195,7 @@ def test_two_runs_that_differ_are_refused(tmp_path: Path) -> None:
         + ALLOC
     )
 
-    with pytest.raises(UsageError, match="two runs of one schedule of .* differ: step"):
+    with pytest.raises(UsageError, match=r"two runs of one schedule of .* differ: step"):
         check_text(tmp_path, text, "B")
 
 
