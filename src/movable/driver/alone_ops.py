@@ -8,7 +8,7 @@ is checked there in any case.  `tests/property/test_alone.py` runs both on the s
 
 from movable.driver import movable_ops
 from movable.driver.alone import AlonePage
-from movable.driver.movable_ops import NewPage, PutPage, call_isolate, call_migrate
+from movable.driver.movable_ops import NewPage, PutPage, check_isolated, check_migrated
 from movable.driver.protocol import ENOMEM, IsolateMode, MigrateMode
 
 
@@ -22,6 +22,7 @@ async def isolate_movable_page(page: AlonePage, mode: IsolateMode) -> bool:
         or page.life == "freed"
         or page.locked_by is not None
         or page.isolation
+        or (env.era.mark_is_sticky and page.current_owner is not ops[0])
         or env.heap[env.alive_at]
         or task.arguments
         or page.is_slab
@@ -32,7 +33,9 @@ async def isolate_movable_page(page: AlonePage, mode: IsolateMode) -> bool:
     page.nr_refs += 1
     page.locked_by = task
     held.append(page)
-    agreed = await call_isolate(ops[0], page, mode)
+    env.entering(page, "isolate_page", ops[0])
+    task.arguments, task.entered_with, task.changes = (page,), held.copy(), {}
+    agreed = check_isolated(page, await ops[0].isolate_page(page, mode))
     if agreed:
         if page.life == "freed" or isinstance(page.lru, tuple):
             await page.set_isolated()  # Breaks a rule.
@@ -56,6 +59,8 @@ async def unmap_and_move(
         or src.nr_refs <= 1
         or src.life == "freed"
         or src.locked_by is not None
+        or not src.isolation
+        or (env.era.mark_is_sticky and src.current_owner is not ops[0])
         or env.heap[env.alive_at]
         or task.arguments
     ):
@@ -68,7 +73,9 @@ async def unmap_and_move(
     src.locked_by = dst.locked_by = task
     held.append(src)
     held.append(dst)
-    result = await call_migrate(ops[0], dst, src, mode)
+    env.entering(src, "migrate_page", ops[0])
+    task.arguments, task.entered_with, task.changes = (dst, src), held.copy(), {}
+    result = check_migrated(ops[0], dst, src, await ops[0].migrate_page(dst, src, mode))
     if result == 0:
         src.isolation, src.moved = False, True
         env.note("migrated", src)

@@ -173,6 +173,9 @@ class Env(State):
     def note(self, event: str, page: Page) -> None:
         """Note that `page` was isolated, migrated, putback or released."""
 
+    def entering(self, page: Page, callback: str, owner: Any) -> None:  # noqa: ANN401
+        """Note that a callback of `owner` for `page` begins."""
+
     # -- drivers ------------------------------------------------------------------------------
 
     def register(self, driver: Driver) -> int:

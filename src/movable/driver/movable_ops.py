@@ -284,8 +284,12 @@ async def move_to_new_page(dst: Page, src: Page, mode: MigrateMode) -> int:
 async def call_isolate(owner: Any, page: Page, mode: IsolateMode) -> bool:  # noqa: ANN401
     """Call `isolate_page`."""
     _enter(page, owner, "isolate_page")
-    agreed = await owner.isolate_page(page, mode)
-    _leave(page, "isolate_page")
+    return check_isolated(page, await owner.isolate_page(page, mode))
+
+
+def check_isolated(page: Page, agreed: Any) -> bool:  # noqa: ANN401
+    """Assert what `isolate_page` owes when it returns `agreed`."""
+    leave(page, "isolate_page")
     if not isinstance(agreed, bool):
         raise _broken(page, "C3", f"isolate_page({page}) returned {agreed!r}, not True or False")
     if not agreed and any(page.env.task.changes.values()):
@@ -297,8 +301,12 @@ async def call_isolate(owner: Any, page: Page, mode: IsolateMode) -> bool:  # no
 async def call_migrate(owner: Any, dst: Page, src: Page, mode: MigrateMode) -> int:  # noqa: ANN401
     """Call `migrate_page`."""
     _enter(src, owner, "migrate_page", dst)
-    result = await owner.migrate_page(dst, src, mode)
-    _leave(src, "migrate_page")
+    return check_migrated(owner, dst, src, await owner.migrate_page(dst, src, mode))
+
+
+def check_migrated(owner: Any, dst: Page, src: Page, result: Any) -> int:  # noqa: ANN401
+    """Assert what `migrate_page` owes when it returns `result`."""
+    leave(src, "migrate_page")
     if type(result) is not int or not -4095 <= result <= 0:
         raise _broken(src, "C3", f"migrate_page returned {result!r}, not 0 or a negative errno")
     if result == 0 and src.is_owned:
@@ -320,7 +328,7 @@ async def call_putback(owner: Any, page: Page) -> None:  # noqa: ANN401
     _enter(page, owner, "putback_page")
     await page.lend_link()
     await owner.putback_page(page)
-    _leave(page, "putback_page")
+    leave(page, "putback_page")
 
 
 def _enter(page: Page, owner: object, callback: Callback, *others: Page) -> None:
@@ -331,7 +339,8 @@ def _enter(page: Page, owner: object, callback: Callback, *others: Page) -> None
     task.changes = {}
 
 
-def _leave(page: Page, callback: str) -> None:
+def leave(page: Page, callback: str) -> None:
+    """Assert that a callback holds the locks that it was entered with."""
     task = page.env.task
     task.arguments = ()
     if task.held != task.entered_with:

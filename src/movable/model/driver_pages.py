@@ -13,6 +13,7 @@ from typing import Any, Final
 import numpy as np
 
 from movable.driver.alone import (
+    NO,
     AloneAtomic,
     AloneList,
     AloneMutex,
@@ -127,19 +128,8 @@ class MachinePage(AlonePage):
 
     def enter(self, owner: object, callback: Callback, others: tuple["Page", ...] = ()) -> None:
         """Begin a callback of `owner`, and note which, for reports of what goes wrong in it."""
-        env, task = self.env, self.task
-        env.entered = self, callback
-        if others and self.data is not None and getattr(owner, "keeps_contents", False):
-            env.contents_before[:] = self.data
-            env.is_content_noted = True
-        ops = self.ops
-        is_owed = ops and ops[0] is owner and self.locked_by is task
-        if (
-            not is_owed
-            or bool(self.isolation) is (callback == "isolate_page")
-            or (others and others[0] not in task.held)
-        ):
-            super().enter(owner, callback, others)
+        self.env.entering(self, callback, owner)
+        super().enter(owner, callback, others)
 
     @property
     def nr_references(self) -> int:
@@ -232,6 +222,10 @@ class MachineEnv(Env):
         """Make a queue for `wait_event` and `wake_up`."""
         return AloneWaitQueue(self, name, 0)
 
+    def fault(self, name: str) -> Act[bool]:  # type: ignore[override]
+        """Return whether something outside the driver fails: on a machine nothing does."""
+        return NO if not self.nr_faults else super().fault(name)
+
     # -- allocation ---------------------------------------------------------------------------
 
     def new_page(self, gfp: str) -> Page | None:
@@ -300,6 +294,14 @@ class MachineEnv(Env):
             self.memory.free(pfns)
 
     # -- events -------------------------------------------------------------------------------
+
+    def entering(self, page: Page, callback: str, owner: Any) -> None:  # noqa: ANN401
+        """Note which callback runs, and what is in a page that is to be migrated."""
+        assert isinstance(page, MachinePage)
+        self.entered = page, callback
+        if callback == "migrate_page" and page.data is not None and owner.keeps_contents:
+            self.contents_before[:] = page.data
+            self.is_content_noted = True
 
     def note(self, event: str, page: Page) -> None:
         """Note which isolated pages turned out to be nobody's any more."""
