@@ -5,9 +5,11 @@ from pathlib import Path
 
 import pytest
 
+from movable.cli import run
 from movable.errors import LabError, UsageError
 from movable.lab.cache import cache_directory, check_room, made_once
 from movable.lab.debian import Archive
+from movable.lab.kernel_build import _is_wanted
 from movable.lab.kernels import Kernel, cached_kernels, find_kernel, release_of
 
 RELEASES = (
@@ -128,3 +130,29 @@ def test_without_apt_there_is_a_hint(cache: Path, monkeypatch: pytest.MonkeyPatc
 
     with pytest.raises(LabError, match=r"apt-get is not here.*--kernel"):
         Archive().names("linux")
+
+
+def test_building_a_kernel_says_what_to_install(
+    cache: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(["lab", "build-kernel", "6.1"]) == 0, "one is at hand"
+    assert capsys.readouterr().out.startswith("6.1.99-owner: ")
+    monkeypatch.setenv("PATH", "/nonexistent")
+    assert run(["lab", "build-kernel", "6.17"]) == 1
+    assert "building a kernel takes apt-get install make gcc flex" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("directory", "is_wanted"),
+    [
+        ("include/linux", True),
+        ("scripts/mod", True),
+        ("arch/x86/include/asm", True),
+        ("arch/arm", False),
+        ("tools/objtool", True),
+        ("tools/testing", False),
+        ("drivers/gpu", False),
+    ],
+)
+def test_of_a_built_tree_only_what_modules_take_is_kept(directory: str, is_wanted: bool) -> None:
+    assert _is_wanted(Path(directory)) is is_wanted

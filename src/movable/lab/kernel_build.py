@@ -8,6 +8,7 @@ import os
 import re
 import shutil
 import subprocess
+import tempfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Final
@@ -49,14 +50,13 @@ def build_kernel(version: str, *, progress: Callable[[str], None] = lambda doing
     sources = archive.names("linux-source-")
     if package not in sources:
         raise UsageError(f"no package {package}: Debian has {', '.join(sorted(sources))}")
-    place = kernels_directory() / f".build-{version}"
-    with made_once(place) as made:
-        if made is not None:
-            release = _build(archive, package, made, progress)
-            with made_once(kernels_directory() / release) as top:
-                if top is not None:
-                    _install(made / "linux", top, release)
-    shutil.rmtree(place, ignore_errors=True)
+    kernels_directory().mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix=".build-", dir=kernels_directory()) as directory:
+        made = Path(directory)
+        release = _build(archive, package, made, progress)
+        with made_once(kernels_directory() / release) as top:
+            if top is not None:
+                _install(made / "linux", top, release)
     return kernel_in(kernels_directory() / release)
 
 
