@@ -44,7 +44,7 @@ def bench_recording() -> dict[str, object]:
     frames = frames_of(open_snapshot(RECORDING))
     roles = roles_for(frames)
     nr_moved = sum(zone.nr_migrated for zone in compact_memory(frames, roles).zones)
-    seconds = min(_timed(lambda: compact_memory(frames, roles)) for _ in range(5))
+    seconds = min(_timed(lambda: compact_memory(frames, roles)) for _ in range(50))
     assert nr_moved == 90858
     print(f"  its kernel took {EMULATED_S} s, emulated: {EMULATED_S / seconds:.0f} times as long")
     return timed("compacting a recorded 2 GiB machine", nr_moved, "pages moved", seconds,
