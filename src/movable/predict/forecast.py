@@ -1,10 +1,10 @@
 """What the kernel's compaction would do to a snapshot: the `Forecast`."""
 
+from collections import defaultdict
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
 from dataclasses import asdict, dataclass, field, replace
-from queue import Empty, SimpleQueue
+from threading import Lock
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,8 +15,9 @@ from movable.mm.constants import PAGEBLOCK_ORDER
 from movable.mm.doubt import Doubt
 from movable.mm.kinds import PageKind
 from movable.mm.state import Role
+from movable.mm.zoneinfo import ZoneKey
 from movable.model.run import Run, ZoneRun, are_apart, compact_in_place, compact_memory
-from movable.model.zone import Links, roles_of
+from movable.model.zone import roles_of
 from movable.predict.actions import Perform, parse_action
 from movable.predict.doubtful import NR_WORKERS, DoubtfulPages, Overrides, Variant
 
@@ -180,11 +181,8 @@ class _Again:
     perform: Perform
     refused: Overrides
     first: Run
-    links: SimpleQueue[Links] = field(default_factory=SimpleQueue)
-    """Arrays for runs to use once more: most of the memory of one."""
-
-    def __post_init__(self) -> None:
-        self.links.put((self.first.pages.next, self.first.pages.prev))
+    locks: defaultdict[ZoneKey, Lock] = field(default_factory=lambda: defaultdict(Lock))
+    """By zone: who has it may use the first run's links there, which are most of its memory."""
 
     def zones_of(self, variant: Variant) -> list[ZoneRun | None]:
         """Return which zones to run again, each by itself; None is all of them together."""
@@ -200,11 +198,14 @@ class _Again:
         if zone is None:
             run = self.perform(variant.frames_of(self.frames), roles)
             return _nr_huge_after(run.zones) - _nr_huge_after(self.first.zones)
-        links = None
-        with suppress(Empty):
-            links = self.links.get_nowait()
-        run = compact_in_place(variant.frames_of(self.frames, zone.info), roles, links)
-        self.links.put((run.pages.next, run.pages.prev))
+        there = variant.frames_of(self.frames, zone.info)
+        lock, links = self.locks[zone.info.key], (self.first.pages.next, self.first.pages.prev)
+        is_mine = lock.acquire(blocking=False)
+        try:
+            run = compact_in_place(there, roles, links if is_mine else None)
+        finally:
+            if is_mine:
+                lock.release()
         return _nr_huge_after(run.zones) - _nr_huge_after([zone])
 
 
