@@ -318,6 +318,8 @@ def check_migrated(owner: Any, dst: Page, src: Page, result: Any) -> int:  # noq
         and not src.env.task.changes.get("copies")
     ):
         raise _broken(src, "D1", f"migrate_page returned 0, but {src} was not copied to {dst}")
+    if result == 0 and dst.is_owned and dst.nr_refs < 2:
+        raise _broken(src, "R5", f"migrate_page returned 0, but took no reference to {dst}")
     if result != 0 and not src.is_owned:
         raise _broken(src, "D4", f"migrate_page returned {result}, but gave {src} up")
     return result

@@ -186,6 +186,11 @@ class Page:
         """Return whether there is just one: ``page_count() == 1``."""
         return bool(_heap(self, COUNT) == 1)
 
+    @property
+    def nr_refs(self) -> int:
+        """The number of references, unrecorded."""
+        return _heap(self, COUNT)  # type: ignore[no-any-return]
+
     def _free(self) -> None:
         heap, at = self.heap, self.at
         if heap[at + LOCK] is not None:
@@ -468,6 +473,8 @@ class Page:
                 raise self._fail("L2", f"calls {callback} without the lock of {page}")
         if owner is FOREIGN:
             raise self._fail("M5", f"takes {self} for a driver's page: it is a slab page")
+        if self.is_isolated and not _heap(self, OPS) and callback != "isolate_page":
+            raise self._fail("M3", f"calls {callback} for {self}, which its owner released")
         if self.current_owner is not owner:
             raise self._fail("M2", f"calls {callback} for {self}, which is not movable by it")
         wanted = callback != "isolate_page"

@@ -103,6 +103,20 @@ class PutbackWithoutPut(Core):
         await page.unlock()
 
 
+class PutbackReleased(Core):
+    """Asks for the owner before it waits for the page lock."""
+
+    async def putback_movable_page(self, page: Page) -> None:
+        """BUG: the owner may let go of the page while we wait."""
+        owner = await page.owner()
+        await page.lock()
+        if owner is not None:
+            await call_putback(owner, page)
+        await page.clear_isolated("putback")
+        await page.unlock()
+        await page.put()
+
+
 class PutbackTwice(Core):
     """Puts a page back that did not move, and then all that it had isolated."""
 
