@@ -27,7 +27,7 @@ class LabVerifyCommand:
     name = "verify"
     examples = """\
 examples:
-  movable lab verify                            nine scenarios on 6.1 and 6.12: some five minutes
+  movable lab verify                            nine scenarios on 6.1 and 6.12: three minutes
   movable lab verify anon zram --kernel 6.17    these, there
   movable lab verify --write docs/fidelity.md   put the table between its marks in that file
 
