@@ -1,0 +1,195 @@
+"""How well recordings are predicted that no rule was made from: record fresh ones, and score them.
+
+    python benchmarks/heldout.py DIR                  record what DIR lacks, and score all (an hour)
+    python benchmarks/heldout.py DIR --seed 7         other random choices: other recordings
+    python benchmarks/heldout.py DIR --only anon      those whose name begins so
+    python benchmarks/heldout.py DIR --write          put the tables into docs/fidelity.md
+
+A line of SCENARIOS is: name, memory, kernels, what [lab] says, steps.  Requests and storms are
+made with proactive compaction off, which else runs beside them, every half a second.
+"""
+
+import argparse
+from collections.abc import Iterator
+from pathlib import Path
+
+from movable.errors import MovableError
+from movable.lab.record import record
+from movable.lab.session import Options
+from movable.model.scenario import Scenario, parse_scenario
+from movable.predict.score import score_all
+from movable.predict.score_summary import summary_of
+from movable.report.score_text import score_markdown
+
+FIDELITY = Path(__file__).parents[1] / "docs" / "fidelity.md"
+ALL, NEW, LAST = ("6.1", "6.12", "6.17"), ("6.12", "6.17"), ("6.12",)
+WITH_MODULE = ("6.1", "6.12")
+COMPACT = "compact_memory"
+TWO = "cpus = 2"
+MIX = "anon size=370M keep=0.5 run=2"
+
+SCENARIOS: tuple[tuple[str, str, tuple[str, ...], str, tuple[str, ...]], ...] = (
+    ("anon256", "256M", ALL, "", ("anon size=150M keep=0.35 run=2", COMPACT)),
+    ("anon1g", "1G", ALL, "", ("anon size=800M keep=0.5 run=8", COMPACT)),
+    ("anonsmp", "512M", WITH_MODULE, TWO, ("anon size=370M keep=0.45 run=3", COMPACT)),
+    ("shmem", "512M", WITH_MODULE, "", ("shmem size=330M keep=0.5 run=4", COMPACT)),
+    (
+        *("shmemmthp", "512M", NEW, ""),
+        ("shmem size=150M keep=0.5 run=2", "thp size=180M order=4 keep=0.5 run=8", COMPACT),
+    ),
+    ("thp2", "512M", LAST, "", ("thp size=330M order=2 keep=0.5 run=1", COMPACT)),
+    ("thp4", "512M", NEW, "", ("thp size=330M order=4 keep=0.55 run=4", COMPACT)),
+    (
+        *("thp6mix", "1G", LAST, ""),
+        (
+            "anon size=200M keep=0.4 run=2",
+            "thp size=300M order=6 keep=0.7 run=32",
+            "shmem size=200M keep=0.5",
+            COMPACT,
+        ),
+    ),
+    ("thp9", "512M", WITH_MODULE, "", ("thp size=330M order=9 keep=0.6 run=16", COMPACT)),
+    ("mlock", "512M", WITH_MODULE, "", ("anon size=330M keep=0.5 run=2 mlock=0.5", COMPACT)),
+    ("pin", "512M", WITH_MODULE, "", ("anon size=330M keep=0.5 run=2 pin=0.02", COMPACT)),
+    ("filesclean", "512M", ALL, "", ("files size=250M keep=0.5 run=4", COMPACT)),
+    ("filesdirty", "512M", LAST, "", ("files size=200M keep=0.5 run=4 dirty=true", COMPACT)),
+    (
+        *("filesmix", "1G", WITH_MODULE, ""),
+        (
+            "anon size=300M keep=0.5 run=2",
+            "files size=200M keep=0.6 run=2 dirty=true",
+            "files size=150M keep=0.5",
+            "slab size=60M keep=0.4",
+            COMPACT,
+        ),
+    ),
+    ("zram", "512M", NEW, "", ("zram size=300M", "anon size=560M keep=0.6 run=2", COMPACT)),
+    (
+        *("balloon", "512M", ALL, ""),
+        (
+            "load driver=balloon",
+            "anon size=150M keep=0.4 run=2",
+            "inflate pages=40000",
+            "deflate pages=20000",
+            COMPACT,
+        ),
+    ),
+    (
+        *("compile", "512M", WITH_MODULE, ""),
+        ("compile jobs=12 parallel=4 anon=32M files=8M slab=1M keep=3", COMPACT),
+    ),
+    ("nodes2", "1G", ALL, f"{TWO}\nnodes = 2", ("anon size=750M keep=0.5 run=3", COMPACT)),
+    (
+        *("movablezone", "1G", WITH_MODULE, 'movable = "400M"'),
+        ("anon size=700M keep=0.5 run=3", "slab size=60M keep=0.4", COMPACT),
+    ),
+    (
+        *("normalzone", "1G", WITH_MODULE, 'below_4g = "512M"'),
+        ("anon size=780M keep=0.5 run=2", COMPACT),
+    ),
+    ("nodrain", "512M", ALL, "drain = false", ("anon size=350M keep=0.5 run=2", COMPACT)),
+    (
+        *("nodrainsmp", "512M", WITH_MODULE, f"drain = false\n{TWO}"),
+        ("anon size=250M keep=0.5 run=2", "slab size=50M keep=0.5", COMPACT),
+    ),
+    (
+        *("gpu", "512M", WITH_MODULE, ""),
+        (
+            "load driver=gpu",
+            "anon size=150M keep=0.6 run=2",
+            "pool pages=12000 keep=0.4 movable=false",
+            COMPACT,
+        ),
+    ),
+    ("proact20", "512M", WITH_MODULE, "", (MIX, "proactive proactiveness=20")),
+    ("proact60", "512M", ALL, "", (MIX, "proactive proactiveness=60")),
+    ("huge512", "512M", ALL, "", ("anon size=360M keep=0.45 run=3", "hugepages count=180")),
+    ("huge1g", "1G", LAST, "", ("anon size=800M keep=0.5 run=2", "hugepages count=100")),
+    (
+        *("hugenodes", "1G", LAST, f"{TWO}\nnodes = 2"),
+        ("anon size=750M keep=0.4 run=2", "hugepages count=250"),
+    ),
+    (
+        *("hugemov", "1G", LAST, 'movable = "400M"'),
+        ("anon size=700M keep=0.5 run=2", "hugepages count=250"),
+    ),
+    ("st3-0", "512M", WITH_MODULE, "", (MIX, "allocate order=3 count=4000 gfp=kernel+noretry")),
+    ("st3-2", "512M", LAST, "", (MIX, "allocate order=3 count=4000 gfp=movable+retry_mayfail")),
+    ("st4-0", "512M", WITH_MODULE, "", (MIX, "allocate order=4 count=4000 gfp=kernel+noretry")),
+    ("st4-1", "512M", WITH_MODULE, "", (MIX, "allocate order=4 count=4000 gfp=movable+noretry")),
+    ("st4-2", "512M", LAST, "", (MIX, "allocate order=4 count=4000 gfp=movable+retry_mayfail")),
+    ("st4-3", "512M", LAST, "", (MIX, "allocate order=4 count=4000 gfp=kernel+retry_mayfail")),
+    ("st6-1", "512M", WITH_MODULE, "", (MIX, "allocate order=6 count=1200 gfp=movable+noretry")),
+    ("st6-3", "512M", LAST, "", (MIX, "allocate order=6 count=1200 gfp=kernel+retry_mayfail")),
+    ("st9-0", "512M", LAST, "", (MIX, "allocate order=9 count=150 gfp=kernel+noretry")),
+    (
+        *("st9-2", "512M", WITH_MODULE, ""),
+        (MIX, "allocate order=9 count=150 gfp=movable+retry_mayfail"),
+    ),
+    (
+        *("st4-nodes", "1G", LAST, f"{TWO}\nnodes = 2"),
+        ("anon size=800M keep=0.5 run=2", "allocate order=4 count=6000 gfp=movable+noretry"),
+    ),
+)
+QUIET = "write path=/proc/sys/vm/compaction_proactiveness value=0"
+
+
+def scenario_of(name: str, memory: str, lab: str, steps: tuple[str, ...]) -> Scenario:
+    """Return the scenario of a line of SCENARIOS."""
+    if steps[-1].startswith(("hugepages", "allocate")):
+        steps = (QUIET, *steps)
+    text = (
+        f'schema = 1\nname = "{name}"\ndescription = "Held out: {steps[-1]}."\n'
+        f'[machine]\nmemory = "{memory}"\n[lab]\n{lab}\n{"".join(map(_step, steps))}'
+    )
+    return parse_scenario(text, source=name)
+
+
+def _step(words: str) -> str:
+    do, *pairs = words.split()
+    lines = [f'[[step]]\ndo = "{do}"']
+    for pair in pairs:
+        key, _, value = pair.partition("=")
+        is_bare = value in ("true", "false") or value.replace(".", "").isdigit()
+        lines.append(f"{key} = {value}" if is_bare and key != "value" else f'{key} = "{value}"')
+    return "\n".join(lines) + "\n"
+
+
+def recorded(directory: Path, *, only: str, seed: int) -> Iterator[Path]:
+    """Record what `directory` lacks, and yield the path of each recording."""
+    for name, memory, kernels, lab, steps in SCENARIOS:
+        for kernel in kernels if name.startswith(only) else ():
+            path = directory / f"{name}-{kernel}"
+            if not (path / "after").is_dir():
+                print(path.name, flush=True)
+                scenario = scenario_of(name, memory, lab, steps)
+                try:
+                    options = Options(kernel=kernel, seed=seed)
+                    record(scenario, path, options=options, force=True)
+                except MovableError as error:
+                    print(f"  {error}", flush=True)
+                    continue
+            yield path
+
+
+def main() -> None:
+    """Record, score and print."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("directory", type=Path)
+    parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--only", default="")
+    parser.add_argument("--write", action="store_true")
+    options = parser.parse_args()
+    paths = list(recorded(options.directory, only=options.only, seed=options.seed))
+    scores, skipped = score_all(paths)
+    table = score_markdown(scores, skipped, summary_of(scores, skipped))
+    if not options.write:
+        print(table)
+        return
+    start, end = "<!-- score: heldout -->", "<!-- end of score: heldout -->"
+    head, _, rest = FIDELITY.read_text().partition(start)
+    FIDELITY.write_text(f"{head}{start}\n\n{table}\n\n{end}{rest.partition(end)[2]}")
+
+
+if __name__ == "__main__":
+    main()
