@@ -10,14 +10,14 @@ made with proactive compaction off, which else runs beside them, every half a se
 """
 
 import argparse
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from movable.errors import MovableError
 from movable.lab.record import record
 from movable.lab.session import Options
 from movable.model.scenario import Scenario, parse_scenario
-from movable.predict.score import score_all
+from movable.predict.score import score, score_all
 from movable.predict.score_summary import summary_of
 from movable.report.score_text import score_markdown
 
@@ -172,6 +172,35 @@ def recorded(directory: Path, *, only: str, seed: int) -> Iterator[Path]:
             yield path
 
 
+def order_costs(paths: Sequence[Path]) -> str:
+    """Return a table of what requests obtain: real, from /proc alone, with the lists known."""
+    rows = ["| scenario | rules | real | from /proc alone | with the lists known |"]
+    rows.append("|---|---|---:|---:|---:|")
+    for path in paths:
+        if not (path / "before" / "labfree").is_file():
+            continue
+        (proc,) = score(path)
+        if proc.nr_obtained is None:
+            continue
+        (known,) = score(path, with_truth=True)
+        cells = [
+            f"{found.predicted} ({found.error_percent:.1f} %)"
+            for found in (proc.nr_obtained, known.nr_obtained)
+            if found is not None
+        ]
+        rows.append(
+            f"| {proc.name} | {proc.rules} | {proc.nr_obtained.real} | {' | '.join(cells)} |"
+        )
+    return "\n".join(rows)
+
+
+def with_table(text: str, mark: str, table: str) -> str:
+    """Return `text` with the table between the marks replaced."""
+    first, last = f"<!-- {mark} -->", f"<!-- end of {mark} -->"
+    head, _, rest = text.partition(first)
+    return f"{head}{first}\n\n{table}\n\n{last}{rest.partition(last)[2]}"
+
+
 def main() -> None:
     """Record, score and print."""
     parser = argparse.ArgumentParser(description=__doc__)
@@ -186,9 +215,8 @@ def main() -> None:
     if not options.write:
         print(table)
         return
-    start, end = "<!-- score: heldout -->", "<!-- end of score: heldout -->"
-    head, _, rest = FIDELITY.read_text().partition(start)
-    FIDELITY.write_text(f"{head}{start}\n\n{table}\n\n{end}{rest.partition(end)[2]}")
+    text = with_table(FIDELITY.read_text(), "score: heldout", table)
+    FIDELITY.write_text(with_table(text, "order: costs", order_costs(paths)))
 
 
 if __name__ == "__main__":

@@ -112,8 +112,7 @@ def _migrate_batch(run: Compaction) -> bool:
             zone.give_back(dst, folio.order)
         else:
             _move(run, src, dst)
-    if not ran_out:
-        _migrate_pieces(run, pieces)
+    _put_back_pieces(run, pieces if ran_out else _migrate_pieces(run, pieces))
     return ran_out
 
 
@@ -127,11 +126,25 @@ def _split(zone: Scanners, pfn: int) -> list[int]:
     return pages
 
 
-def _migrate_pieces(run: Compaction, pieces: list[int]) -> None:
-    """Try the pages of split folios once; one that no process maps is simply freed."""
+def _put_back_pieces(run: Compaction, pieces: list[int]) -> None:
+    """Put pages of split folios back; one that no process maps is freed by that."""
+    zone = run.zone
+    for src in pieces:
+        if zone.folios[src].unmapped:
+            del zone.folios[src]
+            run.freed.append(src)
+            zone.pcp.free_page(src, 0)
+
+
+def _migrate_pieces(run: Compaction, pieces: list[int]) -> list[int]:
+    """Try the pages of split folios once; one that no process maps is simply freed.
+
+    Returns those that were not tried, since destinations ran out.
+    """
     zone = run.zone
     drawn: list[tuple[int, int]] = []
-    for src in pieces:
+    left: list[int] = []
+    for number, src in enumerate(pieces):
         folio = zone.folios[src]
         if folio.unmapped:
             del zone.folios[src]
@@ -143,10 +156,13 @@ def _migrate_pieces(run: Compaction, pieces: list[int]) -> None:
             continue
         dst = zone.draw(0)
         if dst is None:
+            run.nr_failed += 1
+            left = pieces[number:]
             break
         drawn.append((src, dst))
     for src, dst in drawn:
         _move(run, src, dst)
+    return left
 
 
 def _move(run: Compaction, src: int, dst: int) -> None:

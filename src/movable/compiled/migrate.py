@@ -257,6 +257,22 @@ def move_drawn(
 
 
 @compiled
+def put_back_pieces(
+    pages: Pages, zone: np.void, rules: np.void, cc: np.void, first: int, nr_pieces: int
+) -> None:
+    """Put the pages of split folios back, from number `first` on: one mapped nowhere is freed.
+
+    Source: putback_movable_pages(), mm/migrate.c: it drops the last reference.
+    """
+    size = len(cc["dst"])
+    for piece in range(first, nr_pieces + 1):
+        src = int(cc["dst"][size - piece])
+        if pages.kind[src] & UNMAPPED:
+            cc["nr_split_freed"] += 1
+            free_page(pages, zone, rules, src, int64(0))
+
+
+@compiled
 def migrate_pieces(
     pages: Pages, zone: np.void, rules: np.void, cc: np.void, nr_pieces: int
 ) -> None:
@@ -264,6 +280,7 @@ def migrate_pieces(
     roles = pages.roles[0 if cc["mode"] == MIGRATE_SYNC else 1]
     size = len(cc["dst"])
     nr_drawn = 0
+    first_left = nr_pieces + 1
     for piece in range(1, nr_pieces + 1):
         src = int(cc["dst"][size - piece])
         if pages.kind[src] & UNMAPPED:
@@ -275,6 +292,8 @@ def migrate_pieces(
             continue
         dst = draw_one(pages, zone, rules, cc, int64(0))
         if dst == NO_PAGE:
+            cc["nr_failed"] += 1
+            first_left = piece
             break
         cc["isolated"][size - 1 - nr_drawn] = src  # From the end, as `move_drawn` takes them.
         cc["dst"][nr_drawn] = dst
@@ -283,6 +302,7 @@ def migrate_pieces(
     cc["nr_taken"] = size
     move_drawn(pages, zone, rules, cc, int64(0), int64(nr_drawn))
     cc["nr_taken"] = nr_taken
+    put_back_pieces(pages, zone, rules, cc, int64(first_left), nr_pieces)
 
 
 @inlined
@@ -298,8 +318,10 @@ def migrate_batch(pages: Pages, zone: np.void, rules: np.void, cc: np.void) -> i
     result = drawn.result
     if move_drawn(pages, zone, rules, cc, int64(0), int64(drawn.nr_drawn)) and result == 0:
         result = 1
-    if drawn.nr_pieces > 0 and result >= 0:  # Out of memory ends it: pieces go back, untried.
+    if drawn.nr_pieces > 0 and result >= 0:
         migrate_pieces(pages, zone, rules, cc, int64(drawn.nr_pieces))
+    elif drawn.nr_pieces > 0:  # Out of memory ends it: pieces go back, untried.
+        put_back_pieces(pages, zone, rules, cc, int64(1), int64(drawn.nr_pieces))
     return result
 
 

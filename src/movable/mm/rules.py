@@ -196,7 +196,7 @@ def choose_rules(release: str) -> ChosenRules:
     version = (int(match[1]), int(match[2]))
     for name, first, end in _RANGES:
         if first <= version < end:
-            checked = version in ((6, 1), (6, 12))
+            checked = version in ((6, 1), (6, 12), (6, 17))
             return ChosenRules(name, RULES[name], checked)
     nearest = min(_RANGES, key=lambda r: min(_distance(version, r[1]), _distance(version, r[2])))
     raise UnsupportedKernelError(

@@ -33,6 +33,7 @@ from movable.compiled.migrate import (
     migrate_each,
     migrate_pieces,
     move_drawn,
+    put_back_pieces,
     release_held,
 )
 from movable.compiled.scan import Sources, isolate_migratepages_block
@@ -327,6 +328,8 @@ class Batch:
         self._give_back_waiting()
         if self.nr_pieces > 0 and self.error >= 0:
             migrate_pieces(run.pages, run.zone, run.rules, run.cc, self.nr_pieces)
+        elif self.nr_pieces > 0:
+            put_back_pieces(run.pages, run.zone, run.rules, run.cc, 1, self.nr_pieces)
 
     def _held(self, nr_wanted: int) -> int:
         """Draw up to `nr_wanted` held pages, search for the first if need be, and return that."""

@@ -148,7 +148,7 @@ def machine_of(
 
 
 def _lists_of(truth: Truth | None, info: ZoneInfo) -> FreeLists | None:
-    if truth is None or truth.free_lists is None:
+    if truth is None or truth.free_lists is None or info.nid > 0:  # The module saw node 0's.
         return None
     return _recorded_lists(truth, ZONE_INDEX[info.name])
 

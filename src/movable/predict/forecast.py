@@ -132,6 +132,7 @@ def predict(
         doubts=(
             *frames.doubts,
             *_doubts_of_action(run, truth),
+            *_doubts_of_lists(frames, action),
             *_doubts_of_pages(frames, doubtful),
         ),
         kinds_before=frames.kinds,
@@ -226,12 +227,28 @@ def _with_range(forecast: Forecast, again: _Again, doubtful: DoubtfulPages) -> F
             seen.append(center + gain)
     if _is_undrained(frames):
         seen.append(sum(nr_huge_of(zone.nr_free_now) for zone in again.first.zones))
+    for machine in _decayed(frames, forecast.action):
+        run = again.perform(machine, roles_for(machine, again.refused))
+        seen.append(_nr_huge_after(run.zones))
     totals = replace(
         forecast.totals,
         nr_huge_after_range=(max(0, min(seen) - noise), max(seen) + noise),
         noise=noise,
     )
     return replace(forecast, totals=totals)
+
+
+def _decayed(frames: Frames, action: str) -> Iterator[Frames]:
+    """Yield the machine whose per-CPU lists have shrunk as far as they do by themselves (6.7).
+
+    A proactive run ends at a score, and what waits on those lists does not count for it.
+    """
+    if action.startswith("proactive") and frames.rules.rules.pcp_auto_high:
+        zones = tuple(
+            replace(zone, pagesets=tuple(replace(pcp, high=0) for pcp in zone.pagesets))
+            for zone in frames.snapshot.zones
+        )
+        yield replace(frames, snapshot=replace(frames.snapshot, zones=zones))
 
 
 def _nr_huge_after(zones: Iterable[ZoneRun]) -> int:
@@ -257,9 +274,19 @@ def _doubts_of_action(run: Run, truth: Truth | None) -> Iterator[Doubt]:
         )
     yield Doubt(
         "alone",
-        "the machine is taken to be idle and never compacted before: no kswapd, no kcompactd, and "
-        "reclaim that frees nothing",
+        "the machine is taken to be idle and never compacted before: no kswapd and no kcompactd "
+        "but those that the requests wake, and reclaim that frees nothing",
     )
+
+
+def _doubts_of_lists(frames: Frames, action: str) -> Iterator[Doubt]:
+    if list(_decayed(frames, action)):
+        yield Doubt(
+            "pcp-decay",
+            "what waits on per-CPU lists does not count for the score that ends a proactive run, "
+            "and these lists shrink by themselves, once a second; the range includes that they "
+            "are as short as they get",
+        )
 
 
 def _doubts_of_pages(frames: Frames, doubtful: DoubtfulPages) -> Iterator[Doubt]:

@@ -40,4 +40,4 @@ def test_clean_metadata_is_what_its_flags_say() -> None:
     words = [base, base | 1 << KPF_REFERENCED, base | 1 << KPF_DIRTY, base | 1 << KPF_UPTODATE]
     snapshot = replace(machine(KINDS).snapshot, flags=np.array(words, dtype=np.uint64))
 
-    assert clean_metadata(snapshot).tolist() == [0, 1]
+    assert clean_metadata(snapshot.flags).tolist() == [0, 1]
