@@ -15,6 +15,8 @@ class LabCommand:
     name = "lab"
     examples = """\
 examples:
+  movable lab doctor                          what is here, what to install
+  movable lab run anon                        a scenario, and the prediction beside it
   movable lab whatif                          a graphics driver that refuses, then moves its pages
   movable lab whatif --driver balloon         the same with the balloon
   movable lab scaffold driver.py -o module    a kernel module from a driver in Python"""

@@ -14,7 +14,6 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
-#include <sys/reboot.h>
 #include <sys/utsname.h>
 #include <termios.h>
 #include <time.h>
@@ -104,15 +103,6 @@ static void keep(char **words, int nr_words)
 		answer_ok(started, "%zu", arena_used());
 }
 
-static void power_off(char **words, int nr_words)
-{
-	(void)words;
-	(void)nr_words;
-	answer_ok(now(), "bye");
-	tcdrain(control);
-	reboot(RB_POWER_OFF);
-}
-
 static const struct {
 	const char *name;
 	void (*run)(char **words, int nr_words);
@@ -120,7 +110,6 @@ static const struct {
 	{ "snapshot", snapshot }, { "keep", keep },	    { "write", write_file },
 	{ "spawn", spawn_program }, { "tell", tell_program }, { "stop", stop_program },
 	{ "run", run_program },	  { "drain", drain },	    { "sleep", sleep_for },
-	{ "poweroff", power_off },
 };
 
 static void obey(char *line)
