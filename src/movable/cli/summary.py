@@ -43,11 +43,14 @@ class SummaryCommand:
 
 def summarized(snapshot: Path | None, rules: str | None, output: Output) -> "Summary":
     """Return everything a summary or a report says, with progress on the way."""
-    frames = load(snapshot, output, rules=rules)
-    with output.progress("predicting compaction") as progress:
-        from movable.predict.forecast import predict
-        from movable.predict.summary import summary_of
+    from movable.compiled.ahead import compiling_ahead
 
-        forecast = predict(frames)
-        progress("counting what stands in the way")
-        return summary_of(frames, forecast)
+    with compiling_ahead():
+        frames = load(snapshot, output, rules=rules)
+        with output.progress("predicting compaction") as progress:
+            from movable.predict.forecast import predict
+            from movable.predict.summary import summary_of
+
+            forecast = predict(frames)
+            progress("counting what stands in the way")
+            return summary_of(frames, forecast)

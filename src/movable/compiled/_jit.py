@@ -73,10 +73,17 @@ def _is_usable(place: Path) -> bool:
 
 
 _is_kept = True
+_place: Path | None = None
 if "NUMBA_CACHE_DIR" not in os.environ:
     _place = cache_directory()
     _is_kept = _place is not None
     vars(numba.config)["CACHE_DIR"] = str(_place or "")
+
+
+def nothing_is_compiled() -> bool:
+    """Return whether all is still to be compiled, and will be kept where others find it."""
+    is_compiling = not vars(numba.config)["DISABLE_JIT"]
+    return is_compiling and _place is not None and not any(_place.rglob("*.nbi"))
 
 
 def _jit(**options: object) -> Callable[[F], F]:
