@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from movable.check.load import load_driver
 from movable.cli import run
 from movable.driver.contract import RULES
 from movable.driver.eras import ERAS, era_of
+from movable.driver.load import load_driver
 from movable.errors import LabError, UsageError
 from movable.lab.kernels import find_kernel
 from movable.lab.module import build_module

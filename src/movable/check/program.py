@@ -10,7 +10,6 @@ A scenario is letters, one a thread:
 The driver's `alloc` path runs once per page beforehand; F and A then get what it returned.
 """
 
-import inspect
 from collections.abc import Callable
 from typing import Any, Final
 
@@ -18,9 +17,19 @@ from movable.driver import movable_ops
 from movable.driver.contract import ContractViolation
 from movable.driver.env import GFP_HIGHUSER_MOVABLE, Env
 from movable.driver.eras import Era
+from movable.driver.load import construct
 from movable.driver.locks import Reclaim
 from movable.driver.page import COUNT, ISOLATED, Page
-from movable.driver.protocol import Coro, Driver, IsolateMode, MigrateMode, invariants, paths, run
+from movable.driver.protocol import (
+    Coro,
+    Driver,
+    IsolateMode,
+    MigrateMode,
+    access_with,
+    invariants,
+    paths,
+    run,
+)
 from movable.driver.steps import ALONE, INTERLEAVED, Step, Task
 from movable.errors import UsageError
 
@@ -99,7 +108,7 @@ class Program:
         self.env = CheckEnv(era, nr_faults)
         self.env.add_pool(0)
         self.env.task = Task(0, "setup")
-        self.driver = factory(self.env)
+        self.driver = construct(factory, self.env)
         self.core: Any = getattr(self.driver, "core", movable_ops)
         self.paths = paths(self.driver)
         self.first_written: set[int] = set()
@@ -247,9 +256,7 @@ class Program:
         await self.paths["free"](self.handles[position])
 
     def _access(self, handle: object, value: bytes) -> Coro[Any]:
-        access = self.paths["access"]
-        takes_value = len(inspect.signature(access).parameters) > 1
-        return access(handle, value) if takes_value else access(handle)
+        return access_with(self.paths["access"], handle, value)
 
     async def _write(self, position: int, value: bytes) -> None:
         await self.begin

@@ -11,11 +11,12 @@ from typing import Any
 import pytest
 
 from movable.check.replay import replay_token
-from movable.check.schedule import checksum, from_token
+from movable.check.schedule import from_token
 from movable.check.strategy import Scenario, check, make_program
 from movable.check.testing import ATTRIBUTE
 from movable.check.timeline import record, timeline_text
 from movable.check.verdict import Violation
+from movable.driver.load import checksum
 from movable.driver.protocol import Driver
 
 

@@ -6,7 +6,6 @@ is scenario B,B,F with one page and no faults in era 6.0, a source with that che
 steps of thread 0, six of thread 1, and one of thread 2 that takes option 1 of a choice.
 """
 
-import hashlib
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -65,11 +64,6 @@ def from_token(token: str) -> Schedule:
 def _code(code: int) -> str:
     option = code >> THREAD_BITS
     return f"{code & THREAD_MASK}.{option}" if option else str(code & THREAD_MASK)
-
-
-def checksum(text: bytes) -> str:
-    """Return the digits by which a token recognises a program text."""
-    return hashlib.sha256(text).hexdigest()[:8]
 
 
 def nr_switches(codes: Sequence[int]) -> int:

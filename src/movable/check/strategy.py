@@ -20,10 +20,10 @@ from movable.check.schedulers.pct import PctScheduler
 from movable.check.schedulers.protocol import Scheduler
 from movable.check.shrink import shrink
 from movable.check.verdict import BOUNDED, DOUBTS, PROVED, SAMPLED, VIOLATED, Verdict, Violation
-from movable.check.watch import watched
 from movable.driver.env import Env
 from movable.driver.eras import era_of
 from movable.driver.protocol import Driver
+from movable.driver.watch import watched
 from movable.errors import UsageError
 
 NR_FIRST_SCHEDULES = 150

@@ -18,6 +18,7 @@ from movable.check.strategy import Scenario, check
 from movable.check.verdict import PROVED, VIOLATED, Verdict
 from movable.driver.env import Env
 from movable.driver.eras import era_of
+from movable.driver.load import construct
 from movable.driver.protocol import Driver, paths
 
 THREE: Final = ("CCF", "CCA", "CFA", "CCT", "CFT", "CAT", "BBF", "CCC", "CCD", "BBD", "CDT")
@@ -40,7 +41,7 @@ def suite(
         era: which kernel's rules hold.
         nr_pages: so many pages in every scenario; None: as said above.
     """
-    kinds = paths(driver(_bare_env(era)))
+    kinds = paths(construct(driver, _bare_env(era)))
     letters = {"C", "B"} | {letter for letter, kind in LETTERS.items() if kind in kinds}
     if "alloc" not in kinds:
         letters -= {"F", "A"}

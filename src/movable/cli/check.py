@@ -8,10 +8,10 @@ from movable.cli.output import Output
 from movable.errors import UsageError
 
 if TYPE_CHECKING:
-    from movable.check.load import Loaded
     from movable.check.strategy import Scenario
     from movable.check.timeline import Timeline
     from movable.check.verdict import Verdict
+    from movable.driver.load import Loaded
 
 EXIT_VIOLATED = 3
 
@@ -79,7 +79,7 @@ examples:
             return _check_bugs(args, output)
         if args.driver is None:
             raise UsageError("which driver? movable check DRIVER.py, or movable check --bugs")
-        from movable.check.load import load_driver
+        from movable.driver.load import load_driver
 
         loaded = load_driver(args.driver, args.cls)
         for remark in loaded.remarks:

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 from movable.cli.output import Output
 
 if TYPE_CHECKING:
-    from movable.check.load import Loaded
     from movable.check.verdict import Verdict
+    from movable.driver.load import Loaded
 
 EXIT_VIOLATED = 3
 _CHECK_SECONDS = 10.0
@@ -52,8 +52,8 @@ examples:
 
     def run(self, args: argparse.Namespace, output: Output) -> int:
         """Check the driver, and write its module."""
-        from movable.check.load import load_driver
         from movable.driver.eras import era_of
+        from movable.driver.load import load_driver
         from movable.lab.scaffold import scaffold
 
         era = era_of(args.era)

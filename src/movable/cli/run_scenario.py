@@ -18,7 +18,8 @@ class RunCommand:
     """Boot a modelled machine, put it to use, compact it, and show what became of driver pages.
 
     SCENARIO is the name of a shipped scenario, or a TOML file of your own: docs/guides/scenarios.md
-    has all of its keys.  Nothing of this machine is read or changed.
+    has all of its keys.  It may load a driver of yours: the file that `movable check` takes.
+    Nothing of this machine is read or changed.
     """
 
     name = "run"

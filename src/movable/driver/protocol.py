@@ -1,5 +1,6 @@
 """What a driver is: its callbacks, its own paths, its invariants."""
 
+import inspect
 from collections.abc import Awaitable, Callable, Coroutine
 from enum import Enum, IntFlag
 from types import CoroutineType
@@ -179,6 +180,12 @@ def paths(driver: object) -> dict[str, Callable[..., Coro[Any]]]:
     """Return the driver's own paths by kind."""
     methods = marked(driver, "movable_path")
     return {method.__func__.movable_path: method for method in methods.values()}  # type: ignore[attr-defined]
+
+
+def access_with(access: Callable[..., Coro[Any]], handle: object, value: object) -> Coro[Any]:
+    """Return a call of an `access` path, which may do without a value."""
+    takes_value = len(inspect.signature(access).parameters) > 1
+    return access(handle, value) if takes_value else access(handle)
 
 
 def invariants(driver: object) -> dict[str, Callable[[], bool | None]]:

@@ -13,11 +13,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-from movable.check.load import Loaded
 from movable.driver.contract import RULES, Rule
 from movable.driver.env import Env
 from movable.driver.eras import KNOWN_TYPES, Era
 from movable.driver.lists import Node, PageList
+from movable.driver.load import Loaded
 from movable.driver.locks import Completion, Mutex, RwLock, SpinLock, WaitQueue
 from movable.driver.protocol import PATHS, Driver
 from movable.driver.shared import Atomic, Cell, Flags, Packed, PerCpu, Table, Work

@@ -3,6 +3,7 @@
 from pathlib import Path
 from typing import Final
 
+from movable.lab.steps import refuse_python_drivers
 from movable.model.scenario import Scenario, load_scenario
 
 SCENARIOS: Final = Path(__file__).parent / "scenarios"
@@ -17,6 +18,9 @@ def load_lab_scenario(name: str) -> Scenario:
     """Return the scenario of that name, the lab's or one that `movable run` ships, or a file's.
 
     Raises:
-        UsageError: there is none, or it says something that is not declared.
+        UsageError: there is none, it says something that is not declared, or it loads a driver in
+            Python.
     """
-    return load_scenario(name, others=lab_scenarios())
+    scenario = load_scenario(name, others=lab_scenarios())
+    refuse_python_drivers(scenario)
+    return scenario

@@ -9,7 +9,7 @@ from movable.lab.agent import Agent
 from movable.lab.kernels import Kernel
 from movable.lab.module import can_mark_pages
 from movable.mm.constants import PAGE_SIZE
-from movable.model.scenario import Scenario, Table
+from movable.model.scenario import Scenario, Table, is_driver_file
 
 LAB_PROC: Final = "/proc/movable_lab"
 _THP: Final = "/sys/kernel/mm/transparent_hugepage"
@@ -47,12 +47,29 @@ def kernel_modules(scenario: Scenario) -> list[str]:
     return list(dict.fromkeys(needed))
 
 
+def refuse_python_drivers(scenario: Scenario) -> None:
+    """Refuse a scenario whose driver is a Python file.
+
+    Raises:
+        UsageError: naming the step, and what makes a module of such a driver.
+    """
+    for step in scenario.steps:
+        driver = step.text("driver") if step.name == "load" else ""
+        if is_driver_file(driver):
+            raise UsageError(
+                f"{step.where}: step load: {driver} is a driver in Python, which Linux cannot run: "
+                "use `movable run`, or begin a kernel module with `movable lab scaffold "
+                f"{scenario.directory / driver}`"
+            )
+
+
 def check_steps(scenario: Scenario, kernel: Kernel, *, has_module: bool) -> None:
     """Refuse a scenario that this kernel cannot run, before it is booted.
 
     Raises:
         UsageError: naming the step.
     """
+    refuse_python_drivers(scenario)
     for step in scenario.steps:
         if step.name not in _STEPS:
             raise UsageError(f"step {step.name}: only the model can do that: use `movable run`")

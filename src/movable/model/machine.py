@@ -18,6 +18,7 @@ import numpy as np
 from movable.compiled.compact import compact_zone
 from movable.driver.env import Env
 from movable.driver.eras import era_of
+from movable.driver.load import construct
 from movable.driver.page import Page
 from movable.driver.protocol import Driver, invariants, paths, run
 from movable.errors import UsageError
@@ -101,10 +102,10 @@ class Machine:
             attributes: class attributes to set differently for this machine.
 
         Raises:
-            UsageError: this era's kernel does not know the driver's page type.
+            UsageError: its constructor raised, or this era's kernel does not know its page type.
         """
         kind = type(driver.__name__, (driver,), attributes) if attributes else driver
-        made: D = kind(self.env)
+        made: D = construct(kind, self.env)
         if self.env.era.known_types_only and made not in self.env.registered.values():
             raise UsageError(
                 f"driver {made.name}: a {self.env.era.name} kernel does not know pages of type "

@@ -109,7 +109,17 @@ STEP_KEYS: Final[Mapping[str, Mapping[str, Key]]] = {
         "slab": _size("inodes and directory entries that each adds", "64K"),
         "keep": _int("how many are still running at the end", 0),
     },
-    "load": {"driver": Key("a shipped driver: balloon, gpu, zsmalloc")},
+    "load": {
+        "driver": Key("a shipped driver: balloon, gpu, zsmalloc; or a Python file (model only)"),
+        "class": Key("which class, if the file has several drivers", ""),
+    },
+    "call": {
+        "driver": Key("the driver, as the step that loaded it names it"),
+        "path": Key('what @path("...") marks it with: alloc, free, access, dequeue'),
+        "times": _int("how often it is called", 0),
+        "share": _share("instead of times: share of what alloc made and free left", 0.0),
+        "between": _int("calls between two compilations that run meanwhile; 0: none do", 0),
+    },
     "inflate": {
         "pages": _int("how many pages the balloon takes from the guest"),
         "between": _int("pages between two compilations that run meanwhile; 0: none do", 0),
@@ -137,8 +147,11 @@ STEP_KEYS: Final[Mapping[str, Mapping[str, Key]]] = {
 LAB_STEPS: Final = frozenset({"zram", "write", "hugepages", "allocate"})
 """Steps that only Linux can do."""
 
-MODEL_STEPS: Final = frozenset({"kcompactd"})
+MODEL_STEPS: Final = frozenset({"kcompactd", "call"})
 """Steps that only the model can do."""
+
+CALLED_PATHS: Final = {"alloc": False, "free": True, "access": True, "dequeue": False}
+"""The kinds of a driver's own paths that a step can call; whether it takes a handle of alloc."""
 
 ACTIONS: Final = frozenset({"compact_memory", "kcompactd", "proactive", "hugepages", "allocate"})
 """Steps before the first of which the machine counts as "before"."""
@@ -153,6 +166,7 @@ STEP_MEANINGS: Final = {
     "kernel": "what the kernel itself uses after boot",
     "compile": "a build: short-lived processes, page cache, slab",
     "load": "load a driver",
+    "call": "a driver's own path is called",
     "inflate": "the balloon grows",
     "deflate": "the balloon shrinks",
     "exit": "all processes that still run end",
@@ -193,6 +207,8 @@ class Table:
 
     name: str
     values: Mapping[str, Value]
+    where: str = ""
+    """Its file and line."""
 
     def text(self, key: str) -> str:
         """Return a string."""
@@ -222,12 +238,19 @@ class Scenario:
     steps: tuple[Table, ...] = ()
     device: Table | None = None
     lab: Table = field(default_factory=lambda: Table("lab", {}))
+    directory: Path = Path()
+    """What drivers' files are relative to."""
 
     def parts(self) -> tuple[tuple[Table, ...], tuple[Table, ...]]:
         """Return the steps before the first compaction, and the others."""
         is_action = [step.name in ACTIONS for step in self.steps]
         first = is_action.index(True) if True in is_action else len(self.steps)
         return self.steps[:first], self.steps[first:]
+
+
+def is_driver_file(driver: str) -> bool:
+    """Return whether a step means a Python file by `driver`, not a shipped driver."""
+    return driver.endswith(".py") or "/" in driver
 
 
 def shipped() -> dict[str, Path]:
@@ -320,6 +343,7 @@ class _Reader:
             steps=tuple(self.step(index, step) for index, step in enumerate(steps)),
             device=None if device is None else self.table("device", 0, device, DEVICE_KEYS),
             lab=self.table("lab", 0, document.get("lab", {}), LAB_KEYS),
+            directory=Path(self.source).parent,
         )
 
     def step(self, index: int, raw: object) -> Table:
@@ -330,7 +354,21 @@ class _Reader:
         if not isinstance(do, str) or do not in STEP_KEYS:
             raise self.error("do", f"is {do!r}: the steps are {', '.join(STEP_KEYS)}")
         rest = {key: value for key, value in raw.items() if key != "do"}
-        return self.table("step", index, rest, STEP_KEYS[do], name=do)
+        table = self.table("step", index, rest, STEP_KEYS[do], name=do)
+        if do == "call":
+            self.check_call(table)
+        elif do == "load" and table.text("class") and not is_driver_file(table.text("driver")):
+            raise self.error("class", "is for a driver in a Python file")
+        return table
+
+    def check_call(self, step: Table) -> None:
+        path = step.text("path")
+        if path not in CALLED_PATHS:
+            raise self.error("path", f"is {path!r}: a step calls {', '.join(CALLED_PATHS)}")
+        if bool(step.number("times")) == bool(step.share("share")):
+            raise self.error("times", "or share must be given, and not both")
+        if step.share("share") and not CALLED_PATHS[path]:
+            raise self.error("share", f"is for free and access: say how many times for {path}")
 
     def table(
         self, table: str, index: int, raw: object, keys: Mapping[str, Key], *, name: str = ""
@@ -342,7 +380,7 @@ class _Reader:
             if key not in keys:
                 raise self.error(key, f"is not known here: there are {', '.join(keys) or 'none'}")
         values = {key: self.value(key, declared, raw) for key, declared in keys.items()}
-        return Table(name or table, values)
+        return Table(name or table, values, f"{self.source}:{self.lines.of(table, index, '')}")
 
     def value(self, name: str, key: Key, raw: Mapping[str, object]) -> Value:
         value = raw.get(name, key.default)

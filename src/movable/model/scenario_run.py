@@ -9,6 +9,7 @@ from movable.mm.constants import PAGEBLOCK_ORDER
 from movable.model.events import DriverCounts, Fault
 from movable.model.machine import Machine
 from movable.model.scenario import Scenario
+from movable.model.scenario_drivers import driver_classes
 from movable.model.workload_steps import Steps
 
 SCHEMA: Final = 1
@@ -69,11 +70,12 @@ class ScenarioRun:
         """Boot the scenario's machine.
 
         Raises:
-            UsageError: the scenario's machine cannot be.
+            UsageError: the scenario's machine cannot be, or a driver of it.
         """
         chosen = scenario.machine.number("seed") if seed is None else seed
+        classes = driver_classes(scenario)  # What is wrong with a driver's file is told at once.
         machine = boot(scenario, seed=chosen)
-        return cls(scenario, chosen, machine, Steps(machine))
+        return cls(scenario, chosen, machine, Steps(machine, classes))
 
     def prepare(self) -> None:
         """Carry out all steps before the first compaction."""
@@ -84,6 +86,7 @@ class ScenarioRun:
         """Carry out the other steps."""
         for step in self.scenario.parts()[1]:
             self.steps.run(step)
+        self.steps.check_writes()
         self.machine.check_invariants()
 
     def result(self, before: list[int], *, started: float) -> ScenarioResult:

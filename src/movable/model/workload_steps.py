@@ -1,14 +1,13 @@
 """The steps of a scenario: what each does to the machine."""
 
 from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Final
 
 import numpy as np
 
 from movable.driver.examples.balloon import Balloon
 from movable.driver.examples.gpu import Gpu
-from movable.driver.examples.zsmalloc import Zsmalloc
 from movable.driver.protocol import Driver
 from movable.errors import UsageError
 from movable.mm.constants import PAGEBLOCK_ORDER
@@ -17,13 +16,9 @@ from movable.model.gfp import GFP_HIGHUSER_MOVABLE
 from movable.model.machine import Machine
 from movable.model.memory import Pfns
 from movable.model.scenario import Table
+from movable.model.scenario_drivers import Classes, OwnPaths
 from movable.model.workload import User
 
-SHIPPED_DRIVERS: Final[Mapping[str, type[Driver]]] = {
-    "balloon": Balloon,
-    "gpu": Gpu,
-    "zsmalloc": Zsmalloc,
-}
 _NR_PHASES: Final = 4
 """A compilation allocates, and frees half of that, so many times: preprocess, parse, optimise."""
 
@@ -31,12 +26,14 @@ _NR_PHASES: Final = 4
 class Steps:
     """Carries out steps on one machine, and remembers what they leave for later ones."""
 
-    def __init__(self, machine: Machine) -> None:
-        self.machine, self.workload = machine, machine.workload
+    def __init__(self, machine: Machine, classes: Classes) -> None:
+        self.machine, self.workload, self.classes = machine, machine.workload, classes
         self.running: deque[User] = deque()
         self.build: Table | None = None
         """The compilation that goes on while a balloon inflates: that of the last such step."""
         self.drivers: dict[str, Driver] = {}
+        """Those loaded, by what the step that loaded them calls them."""
+        self.own_paths: dict[Driver, OwnPaths] = {}
         self.inodes = self.workload.slab("inodes", is_reclaimable=True)
 
     def run(self, step: Table) -> None:
@@ -148,15 +145,40 @@ class Steps:
         self.machine.memory.idle(step.number("seconds"))
 
     def load(self, step: Table) -> None:
-        """Load a shipped driver."""
-        name = step.text("driver")
-        if name not in SHIPPED_DRIVERS:
-            raise UsageError(f"no driver {name!r}: shipped are {', '.join(SHIPPED_DRIVERS)}")
-        self.drivers[name] = self.machine.load(SHIPPED_DRIVERS[name])
+        """Load a driver."""
+        name, cls = step.text("driver"), self.classes[step.text("driver"), step.text("class")]
+        if name in self.drivers:
+            raise UsageError(f"{step.where}: step load: {name} is loaded already: unload it first")
+        if cls.name in {driver.name for driver in self.drivers.values()}:
+            raise UsageError(
+                f"{step.where}: step load: a driver called {cls.name!r} is loaded already: unload "
+                "it first, or give this one's class another name"
+            )
+        self.drivers[name] = driver = self.machine.load(cls)
+        self.own_paths[driver] = OwnPaths(self.machine, driver, self.workload.rng)
 
     def unload(self, step: Table) -> None:
         """Unload a driver."""
-        self.machine.unload(self._driver(step.text("driver")))
+        driver = self._driver(step.text("driver"))
+        self.machine.unload(driver)
+        del self.drivers[step.text("driver")], self.own_paths[driver]
+
+    def call(self, step: Table) -> None:
+        """Call one of a driver's own paths, while the build goes on."""
+        driver = self._driver(step.text("driver"))
+        self._with_builds(self.own_paths[driver].calls(step), step)
+
+    def _with_builds(self, calls: Sequence[Callable[[], object]], step: Table) -> None:
+        between = step.number("between")
+        for nr_calls, call in enumerate(calls, start=1):
+            call()
+            if between and nr_calls % between == 0 and self.build is not None:
+                self.compile_one(self.build)
+
+    def check_writes(self) -> None:
+        """Have what was written to drivers' pages read again."""
+        for own_paths in self.own_paths.values():
+            own_paths.check_writes()
 
     def _driver(self, name: str) -> Driver:
         if name not in self.drivers:
@@ -170,11 +192,9 @@ class Steps:
 
     def inflate(self, step: Table) -> None:
         """Give pages to the host, while the build goes on."""
-        balloon, between = self._balloon(), step.number("between")
-        for nr_pages in range(1, step.number("pages") + 1):
-            self.machine.call(balloon, balloon.inflate())
-            if between and nr_pages % between == 0 and self.build is not None:
-                self.compile_one(self.build)
+        balloon = self._balloon()
+        inflate = [lambda: self.machine.call(balloon, balloon.inflate())]
+        self._with_builds(inflate * step.number("pages"), step)
 
     def deflate(self, step: Table) -> None:
         """Take pages back from the host."""
@@ -210,6 +230,7 @@ _STEPS: Final[Mapping[str, Callable[[Steps, Table], None]]] = {
     "compile": Steps.compile,
     "load": Steps.load,
     "unload": Steps.unload,
+    "call": Steps.call,
     "inflate": Steps.inflate,
     "deflate": Steps.deflate,
     "exit": Steps.exit,

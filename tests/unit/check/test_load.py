@@ -5,10 +5,11 @@ from types import ModuleType
 
 import pytest
 
-from movable.check import Scenario, check, load
-from movable.check.lint import lint
-from movable.check.load import load_driver
+from movable.check import Scenario, check, suite
+from movable.driver import load
 from movable.driver.examples import balloon, gpu, zsmalloc
+from movable.driver.lint import lint
+from movable.driver.load import load_driver
 from movable.errors import UsageError
 
 HEAD = """\
@@ -78,6 +79,16 @@ def test_what_cannot_be_loaded_is_said_with_its_line(tmp_path: Path, text: str, 
 def test_a_missing_file_is_said(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match=r"nothere.py: No such file"):
         load_driver(tmp_path / "nothere.py")
+
+
+def test_the_line_is_told_of_a_relative_path_too(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write(tmp_path, "x = 1\nraise ValueError('no')\n")
+    monkeypatch.chdir(tmp_path)
+
+    with pytest.raises(UsageError, match=r"^mine.py:2: ValueError: no"):
+        load_driver(Path("mine.py"))
 
 
 def test_a_class_is_chosen_by_name(tmp_path: Path) -> None:
@@ -197,6 +208,22 @@ def test_two_runs_that_differ_are_refused(tmp_path: Path) -> None:
 
     with pytest.raises(UsageError, match=r"two runs of one schedule of .* differ: step"):
         check_text(tmp_path, text, "B")
+
+
+@pytest.mark.parametrize(
+    ("text", "line"),
+    [("(self, env):\n        self.x = env.nothing()\n", 12), ("(self):\n        pass\n", 3)],
+)
+def test_a_constructor_that_raises_is_said_with_its_line(
+    tmp_path: Path, text: str, line: int
+) -> None:
+    driver = load_driver(write(tmp_path, HEAD + "\n    def __init__" + text + ALLOC)).driver
+    said = rf"mine.py:{line}: (Attribute|Type)Error: "
+
+    with pytest.raises(UsageError, match=said):
+        check(driver, Scenario("C"), seconds=20)
+    with pytest.raises(UsageError, match=said):
+        suite(driver, "6.0")
 
 
 def test_an_attribute_that_changes_is_refused(tmp_path: Path) -> None:

@@ -6,12 +6,19 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
+from typing import Protocol
 
-from movable.check.program import Program
 from movable.errors import UsageError
 
 SECONDS = 2.0
 """No run of a scenario takes this long between two steps."""
+
+
+class Watched(Protocol):
+    """What can tell how far it is."""
+
+    def nr_steps(self) -> int:
+        """Return how many steps were made so far."""
 
 
 class Endless(BaseException):
@@ -23,7 +30,7 @@ class Endless(BaseException):
 
 
 @contextmanager
-def watched(seconds: float = SECONDS) -> Iterator[list[Program]]:
+def watched(seconds: float = SECONDS) -> Iterator[list[Watched]]:
     """Raise `UsageError` if the program put in the list takes no step for too long.
 
     Only where signals can be handled: in the main thread of a process.
@@ -31,7 +38,7 @@ def watched(seconds: float = SECONDS) -> Iterator[list[Program]]:
     Raises:
         UsageError: a path or callback of the driver runs and never awaits.
     """
-    programs: list[Program] = []
+    programs: list[Watched] = []
     if threading.current_thread() is not threading.main_thread():
         yield programs
         return

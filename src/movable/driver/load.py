@@ -1,18 +1,23 @@
 """Load a driver from its file, or say in one sentence why not."""
 
 import ast
+import hashlib
 import importlib.util
 import inspect
 import sys
 import traceback
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
 
-from movable.check.lint import Remark, lint
-from movable.check.schedule import checksum
-from movable.check.watch import watched
+from movable.driver.env import Env
+from movable.driver.lint import Remark, lint
 from movable.driver.protocol import Driver
+from movable.driver.watch import watched
 from movable.errors import UsageError
+
+D = TypeVar("D", bound=Driver)
 
 IMPORT_SECONDS = 5.0
 """A file whose top level takes twice as long has a loop without an end."""
@@ -30,6 +35,11 @@ class Loaded:
     source: str
     """The checksum that goes into tokens."""
     remarks: tuple[Remark, ...]
+
+
+def checksum(text: bytes) -> str:
+    """Return the digits by which a token recognises a program text."""
+    return hashlib.sha256(text).hexdigest()[:8]
 
 
 def load_driver(path: Path, name: str | None = None) -> Loaded:
@@ -58,6 +68,23 @@ def load_driver(path: Path, name: str | None = None) -> Loaded:
     driver = _choose(_drivers_in(path), path, name)
     _check_callbacks(driver, path)
     return Loaded(driver, path, checksum(text), tuple(remarks))
+
+
+def construct(driver: Callable[[Env], D], env: Env) -> D:
+    """Return a driver made with `env`.
+
+    Raises:
+        UsageError: its constructor raised: naming the line.
+    """
+    try:
+        return driver(env)
+    except UsageError:
+        raise
+    except Exception as error:
+        frames = traceback.extract_tb(error.__traceback__)[1:]
+        place = (frames[0].filename, frames[0].lineno) if frames else _place(driver)
+        where = ":".join(map(str, place))
+        raise UsageError(f"{where}: {type(error).__name__}: {error}") from error
 
 
 def _drivers_in(path: Path) -> list[type[Driver]]:
@@ -90,7 +117,7 @@ def _line_in(path: Path, error: Exception) -> str:
     lines = [
         frame.lineno
         for frame in traceback.extract_tb(error.__traceback__)
-        if Path(frame.filename) == path
+        if Path(frame.filename) == path.absolute()
     ]
     return f"{path}:{lines[-1]}" if lines else str(path)
 
@@ -104,7 +131,8 @@ def _choose(drivers: list[type[Driver]], path: Path, name: str | None) -> type[D
         if not drivers:
             raise UsageError(f"{path}: no driver {name!r} in it: there are {names}")
     if len(drivers) > 1:
-        raise UsageError(f"{path}: several drivers in it: choose one of {names} with --class")
+        text = f"several drivers in it: choose one of {names} with --class"
+        raise UsageError(f"{path}: {text} (in a scenario, with the key class)")
     return drivers[0]
 
 
@@ -120,6 +148,10 @@ def _check_callbacks(driver: type[Driver], path: Path) -> None:
             wanted = f"{nr_arguments} argument" + "s" * (nr_arguments > 1)
             text = f"{name} takes {wanted} besides self, not {found}"
             raise UsageError(f"{path}:{_line(callback)}: {text}")
+
+
+def _place(thing: Callable[..., object]) -> tuple[str, int]:
+    return inspect.getfile(thing), _line(thing)
 
 
 def _line(thing: object) -> int:
