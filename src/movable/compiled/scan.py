@@ -186,8 +186,7 @@ def isolate_migratepages_block(
         update_cached_migrate(zone, cc, end_pfn)
         return Sources(end_pfn, 0)
     nr_scanned = 0
-    nr_taken = 0  # Folios isolated by this call, and their pages.
-    nr_isolated = 0
+    nr_taken = nr_isolated = 0  # Folios isolated by this call, and their pages.
     is_marked = False
     pfn = low_pfn
     while pfn < end_pfn:
@@ -242,10 +241,16 @@ def isolate_migratepages_block(
     if pfn == end_pfn and (nr_isolated == 0 or cc["finish_pageblock"]):
         update_pageblock_skip(pages, zone, rules, cc, end_pfn, at_start and not is_marked)
     cc["total_migrate_scanned"] += nr_scanned
-    cc["nr_isolated"] += nr_isolated
-    cc["nr_taken"] += nr_taken
-    cc["nr_migratepages"] += nr_isolated
+    add_isolated(cc, nr_taken, nr_isolated)
     return Sources(pfn, nr_isolated)
+
+
+@inlined
+def add_isolated(cc: np.void, nr_folios: int, nr_pages: int) -> None:
+    """Count folios, and their pages, that a scan has written to ``cc["isolated"]``."""
+    cc["nr_taken"] += nr_folios
+    cc["nr_isolated"] += nr_pages
+    cc["nr_migratepages"] += nr_pages
 
 
 @inlined

@@ -107,19 +107,8 @@ def _marked(page: "Page") -> Accesses:
 class Page:
     """One base page."""
 
-    __slots__ = (
-        "at",
-        "data",
-        "env",
-        "guards",
-        "heap",
-        "is_slab",
-        "link",
-        "name",
-        "pfn",
-        "state",
-        "steps",
-    )
+    __slots__ = ("at", "data", "env", "guards", "heap", "is_slab", "link", "name", "pfn", "state",
+                 "steps")  # fmt: skip
     is_spinning = False
 
     def __init__(self, env: "Env", pfn: int, data: memoryview | None = None) -> None:
