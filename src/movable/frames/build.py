@@ -14,6 +14,7 @@ from movable.frames.page_owner import with_told_types
 from movable.frames.pageblocks import Confidence, Pageblocks, infer_pageblock_types
 from movable.frames.pcp import balloon_moves, find_pcp_pages, find_zsmalloc_pages
 from movable.frames.truth import UNTOLD, Truth, pinned_pfns
+from movable.frames.workers import side_by_side
 from movable.mm.constants import (
     MAX_PAGE_ORDER,
     MIGRATE_UNMOVABLE,
@@ -123,7 +124,7 @@ class _Draft:
 
     def finish(self) -> Frames:
         """Reconcile what was found with the kernel's counts, and seal it."""
-        reconciliation = tuple(self._reconcile(zone) for zone in self.snapshot.populated_zones)
+        reconciliation = tuple(side_by_side(self._reconcile, self.snapshot.populated_zones))
         self._doubt_counts(reconciliation)
         return Frames(
             self.snapshot,
@@ -137,14 +138,7 @@ class _Draft:
 
     def mark_uninitialised(self) -> None:
         """Find memory that the kernel did not initialise yet: the longest flagless runs."""
-        total = 0
-        for zone in self.snapshot.populated_zones:
-            assert zone.start_pfn is not None
-            states = self.kinds[zone.start_pfn : zone.end_pfn]
-            nr_reserved = int((states & KIND_MASK == PageKind.RESERVED).sum())
-            nr_unmanaged = zone.present - zone.managed - nr_reserved
-            if nr_unmanaged * _UNINIT_SHARE > zone.present:
-                total += _mark_longest_runs(states, nr_unmanaged)
+        total = sum(side_by_side(self._mark_uninitialised, self.snapshot.populated_zones))
         if total:
             self.doubts.append(
                 Doubt(
@@ -153,6 +147,15 @@ class _Draft:
                     "initialised yet, or that a hypervisor took; they count as absent here",
                 )
             )
+
+    def _mark_uninitialised(self, zone: ZoneInfo) -> int:
+        assert zone.start_pfn is not None
+        states = self.kinds[zone.start_pfn : zone.end_pfn]
+        nr_reserved = int((states & KIND_MASK == PageKind.RESERVED).sum())
+        nr_unmanaged = zone.present - zone.managed - nr_reserved
+        if nr_unmanaged * _UNINIT_SHARE <= zone.present:
+            return 0
+        return _mark_longest_runs(states, nr_unmanaged)
 
     def _mark_flagless(self, pfns: NDArray[np.int64], kind: PageKind) -> None:
         known = (PageKind.KERNEL, PageKind.ZSMALLOC, PageKind.COMPOUND)

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from movable.compiled.blockfit import count_pageblock_pages
+from movable.frames.workers import side_by_side
 from movable.mm.constants import (
     MAX_PAGE_ORDER,
     MIGRATE_CMA,
@@ -60,6 +61,7 @@ _DEFERRED_GAIN: Final = 3.0
 _MOST_GAIN: Final = 5.0
 _KNOWN_BUDDY_GAIN: Final = 1.5
 _FLAGLESS_WEIGHT: Final = 0.02
+_CHUNK: Final = 1 << 13  # Pageblocks: 16 GiB.
 
 
 class Contents(NamedTuple):
@@ -99,7 +101,14 @@ def count_contents(kinds: NDArray[np.uint8], orders: NDArray[np.uint8]) -> Conte
     nr_pageblocks = -(-len(kinds) // PAGEBLOCK_NR_PAGES)
     nr_kinds = np.zeros((nr_pageblocks, NR_KINDS), dtype=np.int32)
     nr_free = np.zeros((nr_pageblocks, NR_PAGE_ORDERS), dtype=np.int32)
-    count_pageblock_pages(kinds, np.minimum(orders, MAX_PAGE_ORDER), nr_kinds, nr_free)
+
+    def count(first: int) -> None:
+        blocks = slice(first, first + _CHUNK)
+        pages = slice(first << PAGEBLOCK_ORDER, first + _CHUNK << PAGEBLOCK_ORDER)
+        within = np.minimum(orders[pages], MAX_PAGE_ORDER)
+        count_pageblock_pages(kinds[pages], within, nr_kinds[blocks], nr_free[blocks])
+
+    side_by_side(count, range(0, nr_pageblocks, _CHUNK))
     return Contents(nr_kinds, nr_free, kinds[::PAGEBLOCK_NR_PAGES] & np.uint8(KIND_MASK))
 
 

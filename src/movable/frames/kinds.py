@@ -6,6 +6,8 @@ then compound pages and free blocks are put together from their neighbours.
 """
 
 from dataclasses import dataclass
+from itertools import pairwise
+from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,6 +22,7 @@ from movable.compiled.classify import (
     resolve_compounds,
 )
 from movable.errors import SnapshotError
+from movable.frames.workers import side_by_side
 from movable.mm.flags import (
     KPF_ACTIVE,
     KPF_ANON,
@@ -54,6 +57,10 @@ from movable.mm.flags import (
 from movable.mm.kinds import NR_KINDS, TAIL, PageKind
 from movable.mm.rules import LinuxRules
 from movable.mm.snapshot import Snapshot
+from movable.mm.zoneinfo import ZoneInfo
+
+_PART: Final = 1 << 22
+"""Pages, 16 GiB: several times the largest compound page."""
 
 FOLIO_KINDS = frozenset(
     {
@@ -182,13 +189,31 @@ def kinds_of(snapshot: Snapshot, rules: LinuxRules, *, balloon_moves: bool) -> K
     counts = snapshot.counts if snapshot.counts is not None else np.zeros(0, dtype=np.uint64)
     is_folio = np.zeros(NR_KINDS, dtype=np.bool_)
     is_folio[[int(kind) for kind in FOLIO_KINDS]] = True
-    nr_torn = resolve_compounds(kinds, orders, counts, is_folio)
+
+    def resolve(part: slice) -> int:
+        return resolve_compounds(kinds[part], orders[part], counts[part], is_folio)
+
+    nr_torn = sum(side_by_side(resolve, parts_of(kinds)))
     _mask_holes(snapshot, kinds)
-    for zone in snapshot.populated_zones:
+
+    def decompose(zone: ZoneInfo) -> None:
         assert zone.start_pfn is not None
         decompose_free(kinds, orders, zone.start_pfn, min(zone.end_pfn, snapshot.nr_pfns))
+
+    side_by_side(decompose, snapshot.populated_zones)
     unknown = sorted({bit for word in words for bit in dialect.unknown_bits(word)})
     return Kinds(kinds, orders, nr_torn, tuple(unknown))
+
+
+def parts_of(kinds: NDArray[np.uint8]) -> list[slice]:
+    """Return parts of large memory, none of which begins inside a compound page."""
+    cuts = [0]
+    for cut in range(_PART, len(kinds), _PART):
+        is_cut = kinds[cut : cut + _PART // 2] & TAIL == 0
+        offset = int(is_cut.argmax())
+        if is_cut[offset]:
+            cuts.append(cut + offset)
+    return [slice(start, end) for start, end in pairwise([*cuts, len(kinds)])]
 
 
 def _classify_words(
@@ -221,10 +246,13 @@ def _mask_holes(snapshot: Snapshot, kinds: NDArray[np.uint8]) -> None:
     Source: memmap_init_zone_range(), init_unavailable_range(), mm/mm_init.c;
     __pageblock_pfn_to_page(), mm/page_alloc.c; 6.1 and 6.12.
     """
-    in_zone = np.zeros(len(kinds), dtype=np.bool_)
-    for zone in snapshot.populated_zones:
-        in_zone[zone.start_pfn : zone.end_pfn] = True
-    kinds[~in_zone] = PageKind.HOLE
+    pfn = 0
+    for start_pfn, end_pfn in sorted(
+        (z.start_pfn or 0, z.end_pfn) for z in snapshot.populated_zones
+    ):
+        kinds[pfn:start_pfn] = PageKind.HOLE
+        pfn = max(pfn, end_pfn)
+    kinds[pfn:] = PageKind.HOLE
     pfn = 0
     for ram in snapshot.iomem:
         _mask_flagless(kinds[pfn : ram.start_pfn])

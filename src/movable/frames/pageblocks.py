@@ -30,6 +30,7 @@ from movable.compiled.blockfit import (
 )
 from movable.errors import UnsupportedKernelError
 from movable.frames.evidence import Contents, Evidence, count_contents, stories, with_known_buddies
+from movable.frames.workers import side_by_side
 from movable.mm.constants import (
     MAX_PAGE_ORDER,
     MIGRATE_HIGHATOMIC,
@@ -122,21 +123,30 @@ def infer_pageblock_types(
     confidence = np.full(len(types), Confidence.CERTAIN, dtype=np.uint8)
     if has_hygiene is None:
         has_hygiene = _has_hygiene(snapshot.release)
-    for zone in snapshot.populated_zones:
+    zones = snapshot.populated_zones
+    found = side_by_side(lambda zone: _types_of(snapshot, zone, contents, has_hygiene), zones)
+    for zone, (types_here, confidence_here) in zip(zones, found, strict=True):
         pageblocks = _pageblocks_of(zone, len(types))
-        rows = _rows(snapshot, zone.key)
-        if zone.name == "Movable" and (rows is None or rows.keys() == {MIGRATE_MOVABLE}):
-            types[pageblocks] = MIGRATE_MOVABLE  # But for what booting reserved, if told.
-            continue
-        contents_here = contents.of(pageblocks)
-        told = stories(snapshot, zone, pageblocks, contents_here)
-        if rows is None:
-            types[pageblocks] = told[-1].gains[:, :MIGRATE_HIGHATOMIC].argmax(axis=1)
-            confidence[pageblocks] = Confidence.UNKNOWN
-            continue
-        fitted = _best_story(pageblocks, contents_here, told, rows, has_hygiene=has_hygiene)
-        types[pageblocks], confidence[pageblocks] = fitted
+        types[pageblocks], confidence[pageblocks] = types_here, confidence_here
     return Pageblocks(types, confidence)
+
+
+def _types_of(
+    snapshot: Snapshot, zone: ZoneInfo, contents: Contents, has_hygiene: bool
+) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
+    """Return type and confidence of each pageblock of one zone."""
+    pageblocks = _pageblocks_of(zone, len(contents.nr_free))
+    certain = np.full(len(pageblocks), Confidence.CERTAIN, dtype=np.uint8)
+    rows = _rows(snapshot, zone.key)
+    if zone.name == "Movable" and (rows is None or rows.keys() == {MIGRATE_MOVABLE}):
+        # But for what booting reserved, if told.
+        return np.full(len(pageblocks), MIGRATE_MOVABLE, dtype=np.uint8), certain
+    contents_here = contents.of(pageblocks)
+    told = stories(snapshot, zone, pageblocks, contents_here)
+    if rows is None:
+        likeliest = told[-1].gains[:, :MIGRATE_HIGHATOMIC].argmax(axis=1).astype(np.uint8)
+        return likeliest, np.full(len(pageblocks), Confidence.UNKNOWN, dtype=np.uint8)
+    return _best_story(pageblocks, contents_here, told, rows, has_hygiene=has_hygiene)
 
 
 def _best_story(

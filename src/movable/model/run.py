@@ -1,11 +1,8 @@
 """What can be done to a machine: each action runs on a model of it and says what it did."""
 
-import os
 from collections.abc import Iterable
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from itertools import pairwise
-from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,6 +11,7 @@ from movable.compiled.compact import compact_zone, fragmentation_score_zone
 from movable.compiled.pcp import drain_pages_zone
 from movable.frames.frames import Frames
 from movable.frames.truth import Truth
+from movable.frames.workers import side_by_side
 from movable.mm.constants import (
     COMPACT_COMPLETE,
     COMPACT_CONTENDED,
@@ -42,8 +40,6 @@ from movable.model.zone import (
     new_pages,
     new_zone,
 )
-
-_NR_WORKERS: Final = min(4, os.cpu_count() or 1)
 
 RESULT_NAMES = {
     COMPACT_SKIPPED: "skipped",
@@ -190,10 +186,8 @@ def compact_in_place(frames: Frames, roles: NDArray[np.uint8], links: Links | No
         zone.done.add(cc)
         return finish_zone(pages, zone, before)
 
-    # Compiled loops let go of the interpreter.
-    with ThreadPoolExecutor(max_workers=_NR_WORKERS if are_apart(infos) else 1) as pool:
-        runs = tuple(pool.map(compact, infos))
-    return Run(pages, runs)
+    runs = side_by_side(compact, infos) if are_apart(infos) else map(compact, infos)
+    return Run(pages, tuple(runs))
 
 
 def are_apart(infos: Iterable[ZoneInfo]) -> bool:

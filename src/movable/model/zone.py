@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 
 from movable.compiled.buddy import adopt_free_blocks, count_free_by_order
 from movable.compiled.pcp import adopt_pcp_blocks
+from movable.frames.workers import side_by_side
 from movable.mm.constants import (
     COMPACT_SKIPPED,
     MAX_PAGE_ORDER,
@@ -161,8 +162,11 @@ def new_pages(
 def copied(column: NDArray[np.uint8], infos: Iterable[ZoneInfo]) -> NDArray[np.uint8]:
     """Return a copy of what `column` says of the pages of some zones; zeros take no memory."""
     copy = np.zeros_like(column)
-    for info in infos:
+
+    def fill(info: ZoneInfo) -> None:
         copy[info.start_pfn : info.end_pfn] = column[info.start_pfn : info.end_pfn]
+
+    side_by_side(fill, infos)
     return copy
 
 

@@ -1,8 +1,6 @@
 """What else a machine could be, as far as /proc shows it: the runs behind a forecast's range."""
 
-import os
 from collections.abc import Iterator, Mapping
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from typing import Final, NamedTuple
 
@@ -12,6 +10,7 @@ from numpy.typing import NDArray
 from movable.compiled.classify import decompose_free
 from movable.frames.frames import Frames
 from movable.frames.metadata import clean_metadata
+from movable.frames.workers import side_by_side
 from movable.mm.constants import MAX_PAGE_ORDER, MIGRATE_CMA, MIGRATE_MOVABLE, PAGEBLOCK_ORDER
 from movable.mm.flags import KPF_ACTIVE, KPF_REFERENCED
 from movable.mm.kinds import KIND_MASK, PageKind
@@ -21,7 +20,6 @@ from movable.model.zone import copied
 
 Overrides = Mapping[PageKind, Role]
 
-NR_WORKERS: Final = min(4, os.cpu_count() or 1)
 _MANY_TOUCHED: Final = 32
 _NOISE_PAGES: Final = 3
 """How many pages a machine allocates or frees by itself between two looks at it."""
@@ -100,8 +98,7 @@ class DoubtfulPages:
     def of(cls, frames: Frames) -> "DoubtfulPages":
         """Find them, chunk by chunk."""
         starts = range(0, len(frames.kinds), _CHUNK)
-        with ThreadPoolExecutor(max_workers=NR_WORKERS) as pool:
-            found = list(pool.map(lambda start: _look(frames, start), starts))
+        found = side_by_side(lambda start: _look(frames, start), starts)
         none = np.zeros(0, dtype=np.int64)
         touched = np.concatenate([none, *(chunk.touched for chunk in found)])
         driver = np.concatenate([none, *(chunk.driver for chunk in found)])

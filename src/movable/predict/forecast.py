@@ -2,7 +2,6 @@
 
 from collections import defaultdict
 from collections.abc import Iterable, Iterator
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field, replace
 from threading import Lock
 
@@ -11,6 +10,7 @@ from numpy.typing import NDArray
 
 from movable.frames.frames import Frames
 from movable.frames.truth import Truth
+from movable.frames.workers import side_by_side
 from movable.mm.constants import PAGEBLOCK_ORDER
 from movable.mm.doubt import Doubt
 from movable.mm.kinds import PageKind
@@ -19,7 +19,7 @@ from movable.mm.zoneinfo import ZoneKey
 from movable.model.run import Run, ZoneRun, are_apart, compact_in_place, compact_memory
 from movable.model.zone import roles_of
 from movable.predict.actions import Perform, parse_action
-from movable.predict.doubtful import NR_WORKERS, DoubtfulPages, Overrides, Variant
+from movable.predict.doubtful import DoubtfulPages, Overrides, Variant
 
 
 @dataclass(frozen=True, slots=True)
@@ -215,9 +215,7 @@ def _with_range(forecast: Forecast, again: _Again, doubtful: DoubtfulPages) -> F
     frames, center = again.frames, forecast.totals.nr_huge_after
     variants = list(doubtful.variants(frames))
     tasks = [(variant, zone) for variant in variants for zone in again.zones_of(variant)]
-    # Side by side: compiled loops let go of the interpreter, and each run has its own arrays.
-    with ThreadPoolExecutor(max_workers=NR_WORKERS) as pool:
-        gains = list(pool.map(again.gain, tasks))
+    gains = side_by_side(again.gain, tasks)
     seen, noise = [center], 1
     for variant in variants:
         gain = sum(gain for (of, _), gain in zip(tasks, gains, strict=True) if of is variant)
