@@ -9,14 +9,17 @@ class LabCommand:
     """Run on a real Linux kernel in QEMU what the rest of movable predicts, and compare.
 
     Guests need no root and change nothing on this machine; kernels, tools and modules are fetched
-    or built when first needed, into $XDG_CACHE_HOME/movable/lab.
+    or built when first needed, into $XDG_CACHE_HOME/movable/lab.  `movable lab` alone lists its
+    commands.
     """
 
     name = "lab"
     examples = """\
 examples:
   movable lab doctor                          what is here, what to install
-  movable lab run anon                        a scenario, and the prediction beside it
+  movable lab run anon                        a scenario, real beside predicted
+  movable lab record anon there               keep it; then: movable score there
+  movable lab verify                          nine scenarios on 6.1 and 6.12, as a table
   movable lab whatif                          a graphics driver that refuses, then moves its pages
   movable lab whatif --driver balloon         the same with the balloon
   movable lab scaffold driver.py -o module    a kernel module from a driver in Python"""
