@@ -19,11 +19,18 @@ class LabBuildKernelCommand:
 examples:
   movable lab build-kernel                      of version 6.12
   movable lab run anon --kernel owner
-  movable owners SNAPSHOT                       what page_owner is good for"""
+  movable lab record anon there --kernel owner
+  movable blockers there                        whose pages are in the way, by page_owner"""
 
     def add_arguments(self, parser: argparse.ArgumentParser) -> None:
         """Declare the version."""
-        parser.add_argument("version", nargs="?", default="6.12", metavar="VERSION")
+        parser.add_argument(
+            "version",
+            nargs="?",
+            default="6.12",
+            metavar="VERSION",
+            help="of Debian's linux-source package: 6.1 or 6.12 (default)",
+        )
 
     def run(self, args: argparse.Namespace, output: Output) -> int:
         """Build it, and say where it is."""
