@@ -8,7 +8,7 @@ import pytest
 from movable.cli import run
 from movable.errors import LabError, UsageError
 from movable.lab.cache import cache_directory, check_room, made_once
-from movable.lab.debian import Archive
+from movable.lab.debian import Archive, mirror_among
 from movable.lab.kernel_build import _is_wanted
 from movable.lab.kernels import Kernel, cached_kernels, find_kernel, release_of
 
@@ -70,6 +70,21 @@ def test_a_version_is_its_newest_kernel_at_hand(cache: Path, name: str, release:
 def test_an_archive_out_of_reach_is_one_sentence(cache: Path) -> None:
     with pytest.raises(LabError, match=r"apt-get.* failed: .*127\.0\.0\.1.*MOVABLE_DEBIAN_MIRROR"):
         find_kernel("5.10")
+
+
+@pytest.mark.parametrize(
+    ("repositories", "found"),
+    [
+        (
+            "http://one.test/debian-security/\nhttp://two.test/deep/debian/\n",
+            "http://two.test/deep",
+        ),
+        ("file:///media/debian/\nhttps://other.test/ubuntu/\n", None),
+        ("", None),
+    ],
+)
+def test_packages_come_from_the_mirror_that_apt_uses(repositories: str, found: str | None) -> None:
+    assert mirror_among(repositories) == found
 
 
 def test_a_kernel_that_has_to_be_built_says_how(cache: Path) -> None:

@@ -24,7 +24,7 @@ examples:
   movable lab kernels 6.1 6.12 6.17             fetch the newest of each
   movable lab run anon --kernel ./bzImage       one of your own needs no fetching
 
-MOVABLE_DEBIAN_MIRROR names another mirror than http://deb.debian.org."""
+Packages come from the mirror that apt uses here; MOVABLE_DEBIAN_MIRROR names another."""
 
     def add_arguments(self, parser: argparse.ArgumentParser) -> None:
         """Declare the kernels to fetch."""

@@ -4,6 +4,7 @@ Nothing is installed: packages are fetched, verified by apt against Debian's key
 """
 
 import os
+import re
 import shutil
 import subprocess
 import time
@@ -26,8 +27,43 @@ _LISTS_MIB: Final = 64
 
 
 def mirror() -> str:
-    """Return where packages come from, without the archive's name."""
-    return os.environ.get("MOVABLE_DEBIAN_MIRROR", "http://deb.debian.org").rstrip("/")
+    """Return where packages come from, without the archive's name: this machine's own mirror.
+
+    Raises:
+        LabError: its apt knows none, and MOVABLE_DEBIAN_MIRROR names none.
+    """
+    found = os.environ.get("MOVABLE_DEBIAN_MIRROR") or mirror_among(_repositories())
+    if found is None:
+        raise LabError(
+            "apt knows no mirror of Debian's archive here: name one, such as "
+            "MOVABLE_DEBIAN_MIRROR=http://HOST for what has http://HOST/debian"
+        )
+    return found.rstrip("/")
+
+
+def mirror_among(repositories: str) -> str | None:
+    """Return what precedes ``/debian`` in the first address that ends so; None if none does.
+
+    Args:
+        repositories: one address a line.
+    """
+    found = re.search(r"^(https?://\S*?)/debian/?$", repositories, flags=re.MULTILINE)
+    return None if found is None else found[1]
+
+
+def _repositories() -> str:
+    command = ("apt-get", "indextargets", "--format", "$(REPO_URI)")
+    try:
+        return subprocess.run(command, capture_output=True, text=True, check=False).stdout
+    except FileNotFoundError:
+        raise _missing("apt-get") from None
+
+
+def _missing(program: str) -> LabError:
+    return LabError(
+        f"{program} is not here: kernels come as Debian packages; on another system name a kernel "
+        "of your own with --kernel BZIMAGE"
+    )
 
 
 class Archive:
@@ -89,10 +125,7 @@ class Archive:
     def _check_programs(self) -> None:
         for program in ("apt-get", "dpkg-deb"):
             if shutil.which(program) is None:
-                raise LabError(
-                    f"{program} is not here: kernels come as Debian packages; on another system "
-                    "name a kernel of your own with --kernel BZIMAGE"
-                )
+                raise _missing(program)
         if not _KEYRING.exists():
             raise LabError(
                 f"{_KEYRING} is missing: apt-get install debian-archive-keyring, "
