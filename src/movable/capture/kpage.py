@@ -25,7 +25,7 @@ CHUNK_PAGES: Final = (1 << 20) // WORD_BYTES
 NR_READERS: Final = 2
 Words = NDArray[np.uint64]
 
-_STEP_PAGES: Final = 1 << 12  # What is read or left out as one: small, but a good read still.
+_STEP_PAGES: Final = 1 << 9  # What is read or left out as one: smaller, and the calls would cost.
 
 
 def check_size(nr_bytes: int, source: str) -> None:

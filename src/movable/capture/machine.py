@@ -36,6 +36,7 @@ from movable.errors import CaptureError, ParseError, PrivilegeError
 from movable.mm.constants import PAGE_SIZE, SECTION_NR_PAGES
 from movable.mm.flags import LINUX_4_3, LINUX_2015, dialect_of
 from movable.mm.snapshot import Missing, Snapshot
+from movable.mm.sparse import sparse_zeros
 
 _READ_BYTES: Final = 1 << 20
 _LIVE_ROOT: Final = Path("/")
@@ -73,8 +74,9 @@ def capture(root: Path = _LIVE_ROOT, *, pages: bool = True, page_owner: bool = F
         zones = parse_zoneinfo(zoneinfo, source=str(root / "proc/zoneinfo"))
         check_zones(zones, raw.source)
         nr_pfns = -(-nr_pfns_of(zones) // SECTION_NR_PAGES) * SECTION_NR_PAGES
-        columns = {name: np.zeros(nr_pfns, dtype=np.uint64) for name in files}
+        columns = {name: sparse_zeros(nr_pfns, np.uint64) for name in files}
         if "kpageflags" in columns:  # Written as a whole; take the memory now, not to be churn.
+            columns["kpageflags"] = np.zeros(nr_pfns, dtype=np.uint64)
             columns["kpageflags"][:: PAGE_SIZE // WORD_BYTES] = 0
         for source in BRACKET_SOURCES:
             _read_source(root, source, raw)

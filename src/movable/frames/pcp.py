@@ -129,15 +129,14 @@ def _flagless_pfns(
     """
     here = _zone_slice(snapshot, zone)
     words = snapshot.flags[here]
-    is_candidate = (kinds[here] & KIND_MASK == PageKind.KERNEL) & (words == 0)
+    is_flagless = (kinds[here] & KIND_MASK == PageKind.KERNEL) & (words == 0)
+    pfns: NDArray[np.int64] = np.flatnonzero(is_flagless) + here.start
     if snapshot.counts is not None:
-        is_candidate &= snapshot.counts[here] == 0
+        pfns = pfns[snapshot.counts[pfns] == 0]
     if but_mapped:
-        is_candidate |= words == np.uint64(1 << KPF_MMAP)
-    if snapshot.cgroups is not None:
-        is_candidate &= snapshot.cgroups[here] == 0
-    pfns: NDArray[np.int64] = np.flatnonzero(is_candidate) + here.start
-    return pfns
+        is_mapped = words == np.uint64(1 << KPF_MMAP)
+        pfns = np.union1d(pfns, np.flatnonzero(is_mapped) + here.start)
+    return pfns if snapshot.cgroups is None else pfns[snapshot.cgroups[pfns] == 0]
 
 
 def _is_target_type(pageblocks: Pageblocks, pfns: NDArray[np.int64]) -> NDArray[np.bool_]:

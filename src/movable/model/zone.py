@@ -19,6 +19,7 @@ from movable.mm.constants import (
 )
 from movable.mm.kinds import UNMAPPED, PageKind
 from movable.mm.rules import LinuxRules
+from movable.mm.sparse import sparse_zeros
 from movable.mm.state import (
     CONTROL_DTYPE,
     FREE_LISTS,
@@ -147,7 +148,10 @@ def new_pages(
     nr_pageblocks = (nr_pfns >> PAGEBLOCK_ORDER) + 1
     types = np.zeros(nr_pageblocks, dtype=np.uint8)
     types[: len(migratetypes)] = migratetypes[:nr_pageblocks]
-    following, preceding = links or (np.empty(nr_pfns, np.int32), np.empty(nr_pfns, np.int32))
+    following, preceding = links or (
+        sparse_zeros(nr_pfns, np.int32),
+        sparse_zeros(nr_pfns, np.int32),
+    )
     return Pages(
         kind=kinds,
         order=orders,
