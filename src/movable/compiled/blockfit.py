@@ -10,7 +10,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from movable.compiled._jit import compiled, inlined
+from movable.compiled._jit import compiled, hot, inlined
 from movable.mm.constants import PAGEBLOCK_ORDER
 from movable.mm.kinds import KIND_MASK, PageKind
 
@@ -242,6 +242,7 @@ def improve_labels(labelling: Labelling, nr_partners: int, max_sweeps: int) -> i
     stride = nr_blocks // 2 + 1 - nr_blocks // 4  # Spreads partners when they are not all tried.
     while _has_common_divisor(stride, nr_blocks):
         stride += 1
+    stride %= nr_blocks
     nr_changes = 0
     for sweep in range(max_sweeps):
         before = nr_changes
@@ -251,7 +252,9 @@ def improve_labels(labelling: Labelling, nr_partners: int, max_sweeps: int) -> i
                     nr_changes += _try_relabel(labelling, left, label)
             right = (left + sweep) % nr_blocks
             for _ in range(nr_partners):
-                right = (right + stride) % nr_blocks
+                right += stride  # A division would take longer than all else here.
+                if right >= nr_blocks:
+                    right -= nr_blocks
                 if labels[right] != labels[left]:
                     nr_changes += _try_swap(labelling, left, right)
         if nr_changes == before:
@@ -274,7 +277,7 @@ def _move_counts(labelling: Labelling, block: int, old: int, label: int) -> None
         labelling.residuals[label, column] += labelling.vectors[block, column]
 
 
-@compiled
+@hot
 def _try_relabel(labelling: Labelling, block: int, label: int) -> int:
     vectors, gains, penalties, residuals, labels = labelling
     old = labels[block]
@@ -292,7 +295,7 @@ def _try_relabel(labelling: Labelling, block: int, label: int) -> int:
     return 1
 
 
-@compiled
+@hot
 def _try_swap(labelling: Labelling, left: int, right: int) -> int:
     vectors, gains, penalties, residuals, labels = labelling
     one, two = labels[left], labels[right]

@@ -159,10 +159,8 @@ def _best_story(
 ) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
     """Return types and confidence under the likeliest story, once more with the known buddies."""
 
-    def fit(gains: NDArray[np.float64]) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
-        return _fit_zone(pageblocks, contents, gains, rows, has_hygiene=has_hygiene)
-
-    fits = [fit(story.gains) for story in told]
+    counts = _Counts.of(pageblocks, contents, rows, has_hygiene=has_hygiene)
+    fits = [counts.fit(story.gains) for story in told]
     likelihoods = [
         story.log_likelihood(types == MIGRATE_MOVABLE)
         for story, (types, _) in zip(told, fits, strict=True)
@@ -170,7 +168,7 @@ def _best_story(
     best = int(np.argmax(likelihoods))
     types, confidence = fits[best]
     is_known = confidence >= Confidence.INFERRED
-    return fit(with_known_buddies(told[best].gains, pageblocks, types, is_known))
+    return counts.fit(with_known_buddies(told[best].gains, pageblocks, types, is_known))
 
 
 def _has_hygiene(release: str) -> bool:
@@ -206,34 +204,56 @@ def _rows(snapshot: Snapshot, key: ZoneKey) -> dict[int, NDArray[np.int64]] | No
     return rows or None
 
 
-def _fit_zone(
-    pageblocks: NDArray[np.int64],
-    contents: Contents,
-    gains: NDArray[np.float64],
-    rows: Mapping[int, NDArray[np.int64]],
-    *,
-    has_hygiene: bool,
-) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
-    """Return the type and the confidence of each pageblock of a zone."""
-    # The most frequent type last: the others are searched, and it gets what they leave.
-    present = sorted(rows, key=lambda migratetype: int(rows[migratetype][-1]))
-    nr_told = sum(int(row[-1]) for row in rows.values())
-    here = np.flatnonzero(_is_present(pageblocks, contents, nr_told))
-    types = np.full(len(pageblocks), MIGRATE_UNMOVABLE, dtype=np.uint8)
-    confidence = np.full(len(pageblocks), Confidence.CERTAIN, dtype=np.uint8)
-    if not len(here):
+@dataclass(slots=True)
+class _Counts:
+    """What the kernel counts in one zone, and what each item adds to it, whatever suits the pages.
+
+    `present` are the types, the most frequent last: the others are searched, and it gets what they
+    leave.  `here` are the pageblocks that have memory, `item_of` their items; `needs` is (types,
+    _COLUMNS), and `doubts` by how much each column does not add up.
+    """
+
+    nr_pageblocks: int
+    present: list[int]
+    here: NDArray[np.int64]
+    item_of: NDArray[np.int64]
+    vectors: NDArray[np.int64]
+    needs: NDArray[np.int64]
+    doubts: NDArray[np.int64]
+    is_exact: bool
+    is_hopeless: bool = False  # The exact search found nothing, which no gains can change.
+
+    @classmethod
+    def of(
+        cls,
+        pageblocks: NDArray[np.int64],
+        contents: Contents,
+        rows: Mapping[int, NDArray[np.int64]],
+        *,
+        has_hygiene: bool,
+    ) -> "_Counts":
+        present = sorted(rows, key=lambda migratetype: int(rows[migratetype][-1]))
+        nr_told = sum(int(row[-1]) for row in rows.values())
+        here = np.flatnonzero(_is_present(pageblocks, contents, nr_told))
+        vectors, item_of = _items(pageblocks[here], contents.of(here))
+        needs = np.array([rows[migratetype] for migratetype in present])
+        doubts = _settle(needs, vectors.sum(axis=0))
+        is_exact = has_hygiene and not doubts.any()
+        return cls(len(pageblocks), present, here, item_of, vectors, needs, doubts, is_exact)
+
+    def fit(self, gains: NDArray[np.float64]) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
+        """Return the type and the confidence of each pageblock of the zone."""
+        types = np.full(self.nr_pageblocks, MIGRATE_UNMOVABLE, dtype=np.uint8)
+        confidence = np.full(self.nr_pageblocks, Confidence.CERTAIN, dtype=np.uint8)
+        if len(self.present) == 1:
+            types[self.here] = self.present[0]
+        elif len(self.here):
+            firsts = np.flatnonzero(np.diff(self.item_of, prepend=-1))
+            summed = np.add.reduceat(gains[self.here][:, self.present], firsts, axis=0)
+            fit = _fit_items(_Items(self.vectors, summed), self)
+            types[self.here] = np.array(self.present, dtype=np.uint8)[fit.labels][self.item_of]
+            confidence[self.here] = fit.confidence[self.item_of]
         return types, confidence
-    items, item_of = _items(pageblocks[here], contents.of(here), gains[here][:, present])
-    needs = np.array([rows[migratetype] for migratetype in present])
-    doubts = _settle(needs, items.vectors.sum(axis=0))
-    if len(present) == 1:
-        sure = np.full(len(items.vectors), Confidence.CERTAIN, dtype=np.uint8)
-        fit = _Fit(np.zeros(len(sure), dtype=np.int64), sure)
-    else:
-        fit = _fit_items(items, needs, doubts, is_exact=has_hygiene and not doubts.any())
-    types[here] = np.array(present, dtype=np.uint8)[fit.labels][item_of]
-    confidence[here] = fit.confidence[item_of]
-    return types, confidence
 
 
 def _settle(needs: NDArray[np.int64], totals: NDArray[np.int64]) -> NDArray[np.int64]:
@@ -274,42 +294,35 @@ def _is_present(
 
 
 def _items(
-    pageblocks: NDArray[np.int64], contents: Contents, gains: NDArray[np.float64]
-) -> tuple[_Items, NDArray[np.int64]]:
-    """Return what is to be labelled, and the item of each pageblock.
+    pageblocks: NDArray[np.int64], contents: Contents
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Return what each item adds to the counts, and the item of each pageblock.
 
     A free block of order 10 is on one list, so the two pageblocks that it covers go together.
     """
     covers_next = contents.nr_free[:, MAX_PAGE_ORDER] > 0
     is_second = np.zeros(len(pageblocks), dtype=np.bool_)
     is_second[1:] = covers_next[:-1] & (np.diff(pageblocks) == 1)
-    item_of = np.cumsum(~is_second) - 1
     ones = np.ones((len(pageblocks), 1), dtype=np.int64)
     vectors = np.concatenate((contents.nr_free, ones), axis=1).astype(np.int64)
-    firsts = np.flatnonzero(~is_second)
-    summed = np.add.reduceat(vectors, firsts, axis=0)
-    return _Items(summed, np.add.reduceat(gains, firsts, axis=0)), item_of
+    summed = np.add.reduceat(vectors, np.flatnonzero(~is_second), axis=0)
+    return summed, np.cumsum(~is_second) - 1
 
 
-def _fit_items(
-    items: _Items, needs: NDArray[np.int64], doubts: NDArray[np.int64], *, is_exact: bool
-) -> _Fit:
-    """Label the items: by exact search, or where that finds nothing, as well as can be.
-
-    Args:
-        needs: (types, _COLUMNS), the most frequent type last.
-        doubts: by how much each column does not add up.
-    """
+def _fit_items(items: _Items, counts: _Counts) -> _Fit:
+    """Label the items: by exact search, or where that finds nothing, as well as can be."""
     classes, class_of = _classes(items.vectors)
-    found = _search(items, needs, classes, class_of)
+    needs = counts.needs
+    found = None if counts.is_hopeless else _search(items, needs, classes, class_of)
     if found is None:
-        labels = _label_softly(items, needs, doubts)
+        counts.is_hopeless = True
+        labels = _label_softly(items, needs, counts.doubts)
         least = np.zeros((len(classes), len(needs)), dtype=np.int64)
     else:
         labels, least = found
     confidence = np.full(len(labels), Confidence.INFERRED, dtype=np.uint8)
     confidence[_has_twin(items.gains, labels, class_of)] = Confidence.INDISTINGUISHABLE
-    if is_exact:
+    if counts.is_exact:
         sizes = np.bincount(class_of, minlength=len(classes))
         confidence[(least == sizes[:, None]).any(axis=1)[class_of]] = Confidence.CERTAIN
     return _Fit(labels, confidence)
@@ -354,7 +367,7 @@ def _search(
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]] | None:
     """Search for labels that meet all needs: the labels, and how many each class has at least.
 
-    None if there is no such labelling, or it takes too long to find.
+    None if there is no such labelling, or it takes too long to find, whatever the gains.
     """
     nr_types = len(needs) - 1
     minor = needs[:-1].copy()
