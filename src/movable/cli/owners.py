@@ -38,7 +38,8 @@ def owners_for(frames: "Frames", args: argparse.Namespace) -> "Owners":
     from movable.frames.owners import owners_of
     from movable.frames.page_owner import read_page_owner
 
-    rules = load_rules(args.owner_rules)
+    # Without a text there are no stacks to read, and the rules are many expressions to compile.
+    rules = None if args.owner_rules is None else load_rules(args.owner_rules)
     if args.page_owner is not None:
         nr_pfns = frames.snapshot.nr_pfns
         return owners_of(

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from movable.cli import run
+from movable.frames.owner_rules import _built_in
 from recorded import GOLDEN, path_of
 
 GPU = f"{path_of('gpu-612-512m-whatif')}#refused"
@@ -44,6 +45,18 @@ def test_a_dump_given_by_hand_names_the_same_owners(capsys: pytest.CaptureFixtur
     assert own["owners_from"] == given["owners_from"] == "page_owner"
     assert own["rows"] == given["rows"]
     assert "slab:ext4" in {row["owner"] for row in own["rows"]}
+
+
+def test_rules_for_stacks_are_not_made_where_there_are_none(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """They are many regular expressions: a tenth of what the command takes."""
+    _built_in.cache_clear()
+    printed(capsys, "blockers", GPU)
+    assert _built_in.cache_info().misses == 0
+
+    printed(capsys, "blockers", OWN)
+    assert _built_in.cache_info().misses == 1
 
 
 def test_rules_of_a_user_rename_owners(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

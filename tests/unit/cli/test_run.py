@@ -41,6 +41,21 @@ def test_help_and_version_load_nothing_heavy(argv: list[str]) -> None:
     assert not loaded_by(*argv) & HEAVY
 
 
+def test_the_process_ends_without_freeing_each_object() -> None:
+    program = """
+import gc, sys
+from movable.__main__ import main
+sys.argv = ["movable", "--version"]
+assert main() == 0
+print(gc.get_freeze_count() > 1000, len(gc.get_objects()) < 1000)
+"""
+    result = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=True
+    )
+
+    assert result.stdout.splitlines()[-1] == "True True"
+
+
 @pytest.mark.parametrize("name", COMMANDS)
 def test_help_of_a_command_loads_nothing_heavy(name: str) -> None:
     program = f"""
