@@ -27,6 +27,12 @@ _MAX_MEMBERS: Final = 100_000
 _DECODER_BYTES: Final = 1 << 28  # What a decompressor may hold: xz -9e and zstd --long=27 fit.
 _PAX_RECORD: Final = re.compile(rb"[0-9]{1,9} (path|size)=([^\n]*)\n")
 
+_NO_ARCHIVE: Final = (
+    "neither a snapshot nor a tar archive, or one that was cut or damaged at its start; a snapshot "
+    "is a .movable file, a directory of raw /proc files, a tar of one (plain, gzip, xz or zstd) or "
+    "sample:NAME"
+)
+
 _DAMAGE: Final = (OSError, EOFError, zlib.error, lzma.LZMAError, zstandard.ZstdError)
 
 
@@ -73,6 +79,7 @@ class TarReader:
         self._source = source
         self._nr_left = max_bytes
         self._nr_unread = 0  # Of the current member, padding included.
+        self._is_archive = False  # A header was read: what is wrong from now on is damage.
 
     def members(self) -> Iterator[Member]:
         """Yield the plain files.
@@ -83,9 +90,12 @@ class TarReader:
         overrides: dict[str, bytes] = {}
         for _ in range(_MAX_MEMBERS):
             header = self._take(_BLOCK, at_end_ok=True)
+            if not header and not self._is_archive:
+                raise self._error("is empty; a capture that failed may have left it")
             if not header.strip(b"\0"):
                 return  # The end mark, or the end of a file without one.
             kind, name, nr_bytes = self._parse_header(header)
+            self._is_archive = True
             if kind in b"xgLK":
                 overrides |= self._extension(kind, nr_bytes)
                 continue
@@ -135,7 +145,8 @@ class TarReader:
         while len(data) < nr_bytes and (part := self._read(nr_bytes - len(data))):
             data += part
         if len(data) < nr_bytes and not (at_end_ok and not data):
-            raise self._error("the archive ends inside a header: it was cut")
+            cut = "the archive ends inside a header: it was cut"
+            raise self._error(cut if self._is_archive else _NO_ARCHIVE)
         return data
 
     def _read(self, nr_bytes: int) -> bytes:
@@ -152,7 +163,8 @@ class TarReader:
         told = header[148:156].strip(b"\0 ")
         found = sum(header) - sum(header[148:156]) + 8 * ord(" ")
         if not told.isdigit() or b"8" in told or b"9" in told or int(told, 8) != found:
-            raise self._error("neither a snapshot nor a tar archive, or a header is damaged")
+            damaged = "the checksum of a member's header does not match: it is damaged"
+            raise self._error(damaged if self._is_archive else _NO_ARCHIVE)
         name = header[:100].split(b"\0", 1)[0]
         if header[257:263] == b"ustar\0" and (prefix := header[345:500].split(b"\0", 1)[0]):
             name = prefix + b"/" + name

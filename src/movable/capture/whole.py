@@ -1,6 +1,7 @@
-"""Files that appear whole or not at all, and replace others only when told to."""
+"""Files and directories that appear whole or not at all, and replace others only when told to."""
 
 import os
+import shutil
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
@@ -60,7 +61,7 @@ def replace_file(path: Path, write: Callable[[BinaryIO], object], *, force: bool
             temporary.replace(path)
         else:
             _give_name(temporary, path)
-        _sync_directory(path.parent)
+        sync_directory(path.parent)
     except PermissionError as error:
         raise PrivilegeError(str(path.parent), "write permission") from error
     except FileExistsError:
@@ -85,7 +86,35 @@ def _give_name(temporary: Path, path: Path) -> None:
         temporary.replace(path)
 
 
-def _sync_directory(directory: Path) -> None:
+def replace_directory(made: Path, directory: Path, *, force: bool) -> None:
+    """Give `made`, which is beside it, the name `directory`, once all in it is safely on disk.
+
+    Args:
+        force: whether a directory of that name is replaced: it is set aside, and removed when the
+            new one is there.
+
+    Raises:
+        OSError: it cannot be synced or renamed; then `directory` is what it was.
+    """
+    for place, _, names in os.walk(made):
+        for name in names:
+            with Path(place, name).open("rb") as file:
+                os.fsync(file.fileno())
+        sync_directory(Path(place))
+    aside = made.with_name(f"{made.name}.old")
+    if force and directory.exists():
+        directory.rename(aside)
+    try:
+        made.rename(directory)
+    finally:
+        if aside.exists() and not directory.exists():
+            aside.rename(directory)
+    sync_directory(directory.parent)
+    shutil.rmtree(aside, ignore_errors=True)
+
+
+def sync_directory(directory: Path) -> None:
+    """Wait until the names in `directory` are on disk."""
     descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
     try:
         os.fsync(descriptor)

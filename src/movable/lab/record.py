@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
 
+from movable.capture.whole import replace_directory
 from movable.errors import GuestError, LabError, MovableError, PrivilegeError
 from movable.lab.session import Options, Session, session
 from movable.model.scenario import Scenario, Table
@@ -163,9 +164,7 @@ def save(
     try:
         wall_s = running.save(made, action, error=error, more=more)
         made.chmod(0o755)
-        if force and directory.exists():
-            shutil.rmtree(directory)
-        made.rename(directory)
+        replace_directory(made, directory, force=force)
     except OSError as problem:
         raise LabError(f"{directory}: not written: {problem.strerror or problem}") from problem
     finally:

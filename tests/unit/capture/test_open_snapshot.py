@@ -368,6 +368,33 @@ def test_what_is_no_archive_at_all_is_refused(tmp_path: Path) -> None:
     assert "neither a snapshot nor a tar archive" in why_refused(path)
 
 
+@pytest.mark.parametrize("contents", [b"\x7f", b"notes", b"x" * 511])
+def test_a_file_of_a_few_bytes_is_told_what_a_snapshot_is(tmp_path: Path, contents: bytes) -> None:
+    path = tmp_path / "host"
+    path.write_bytes(contents)
+
+    sentence = why_refused(path)
+    assert sentence.startswith(f"{path}: neither a snapshot nor a tar archive")
+    assert "a .movable file, a directory of raw /proc files, a tar of one" in sentence
+    assert "header" not in sentence
+
+
+def test_an_empty_file_is_called_empty(tmp_path: Path) -> None:
+    path = tmp_path / "host.movable"
+    path.touch()
+
+    assert why_refused(path).startswith(f"{path}: is empty")
+
+
+def test_a_damaged_header_inside_an_archive_is_called_damaged(tmp_path: Path, flat: Path) -> None:
+    path = write_tar(tmp_path / "host.tar", {"zoneinfo": b"Node 0", "buddyinfo": b""})
+    whole = bytearray(path.read_bytes())
+    whole[1024 + 3] ^= 1  # Of the second member's name.
+    path.write_bytes(whole)
+
+    assert "checksum of a member's header does not match" in why_refused(path)
+
+
 def test_columns_are_writable_words(flat: Path, tmp_path: Path) -> None:
     """One array type for compiled code, wherever the snapshot came from."""
     archive = write_tar(tmp_path / "host.tar", files_below(flat))
