@@ -24,7 +24,7 @@ from movable.capture.version import parse_version
 from movable.capture.vmstat import parse_vmstat
 from movable.capture.zoneinfo import parse_zoneinfo
 from movable.errors import ParseError, SnapshotError
-from movable.mm.snapshot import Missing, Snapshot
+from movable.mm.snapshot import MemoryRange, Missing, Snapshot
 from movable.mm.zoneinfo import ZoneInfo
 
 T = TypeVar("T")
@@ -84,7 +84,7 @@ def assemble(raw: RawFiles) -> Snapshot:
         pagetypeinfo=_optional(raw, "pagetypeinfo", parse_pagetypeinfo, missing),
         vmstat=vmstat,
         meminfo=_optional(raw, "meminfo", parse_meminfo, missing) or {},
-        iomem=_optional(raw, "iomem", parse_iomem, missing) or (),
+        iomem=_memory(raw, missing),
         modules=_optional(raw, "modules", parse_modules, missing) or {},
         sysctls=_sysctls(raw),
         cmdline=_text(raw, "cmdline").strip(),
@@ -92,6 +92,13 @@ def assemble(raw: RawFiles) -> Snapshot:
         churn=_churn(raw, vmstat, missing),
         missing=(*missing, *_absent(raw, missing), *_interleaved(zones, missing)),
     )
+
+
+def _memory(raw: RawFiles, missing: list[Missing]) -> tuple[MemoryRange, ...]:
+    ranges = _optional(raw, "iomem", parse_iomem, missing) or ()
+    if "iomem" in raw.texts and not ranges and all(entry.name != "iomem" for entry in missing):
+        missing.append(Missing("iomem", "no System RAM in it; addresses take CAP_SYS_ADMIN"))
+    return ranges
 
 
 def _churn(raw: RawFiles, before: Mapping[str, int], missing: list[Missing]) -> dict[str, int]:

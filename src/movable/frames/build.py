@@ -1,11 +1,14 @@
 """From a snapshot to `Frames`: flags, then what the machine's counters say of flagless pages."""
 
+from contextlib import suppress
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
 from movable.compiled.classify import decompose_free
+from movable.errors import UnsupportedKernelError
+from movable.frames.absent import mark_holes, mark_uninitialised
 from movable.frames.frames import Frames, ZoneReconciliation
 from movable.frames.geometry import check_geometry
 from movable.frames.kinds import Kinds, kinds_of
@@ -16,7 +19,6 @@ from movable.frames.pcp import balloon_moves, find_pcp_pages, find_zsmalloc_page
 from movable.frames.truth import UNTOLD, Truth, pinned_pfns
 from movable.frames.workers import side_by_side
 from movable.mm.constants import (
-    MAX_PAGE_ORDER,
     MIGRATE_UNMOVABLE,
     NR_PAGE_ORDERS,
     PAGEBLOCK_ORDER,
@@ -24,12 +26,10 @@ from movable.mm.constants import (
 from movable.mm.doubt import Doubt
 from movable.mm.kinds import KIND_MASK, PageKind
 from movable.mm.rules import ChosenRules, choose_rules, rules_by_name
-from movable.mm.snapshot import Snapshot
+from movable.mm.snapshot import Missing, Snapshot
 from movable.mm.zoneinfo import ZoneInfo
 
 _CHURN = ("pgfree", "pgalloc_dma", "pgalloc_dma32", "pgalloc_normal", "pgmigrate_success")
-_UNINIT_SHARE = 20
-"""Memory counts as uninitialised if more than one page in this many is present but not managed."""
 
 
 def frames_of(
@@ -50,7 +50,7 @@ def frames_of(
     check_geometry(snapshot)
     chosen = choose_rules(snapshot.release) if rules is None else _named(snapshot, rules)
     draft = _Draft.of(snapshot, chosen)
-    draft.mark_uninitialised()
+    draft.mark_absent()
     if truth is None:
         draft.infer()
     else:
@@ -59,7 +59,17 @@ def frames_of(
 
 
 def _named(snapshot: Snapshot, name: str) -> ChosenRules:
-    return ChosenRules(name, rules_by_name(name), is_checked=False)
+    rules = rules_by_name(name)
+    with suppress(UnsupportedKernelError):
+        chosen = choose_rules(snapshot.release)
+        if chosen.name == name:
+            return chosen
+    return ChosenRules(name, rules, is_checked=False)
+
+
+def _interleave(snapshot: Snapshot) -> list[Missing]:
+    """Return why pages cannot be told apart by zone, if zones' spans overlap."""
+    return [missing for missing in snapshot.missing if missing.name == "zone boundaries"]
 
 
 @dataclass(slots=True)
@@ -136,9 +146,20 @@ class _Draft:
             tuple(self.doubts),
         )
 
-    def mark_uninitialised(self) -> None:
-        """Find memory that the kernel did not initialise yet: the longest flagless runs."""
-        total = sum(side_by_side(self._mark_uninitialised, self.snapshot.populated_zones))
+    def mark_absent(self) -> None:
+        """Find memory that the zones only span, and what the kernel did not initialise yet."""
+        zones = self.snapshot.populated_zones
+        if not self.snapshot.iomem and not _interleave(self.snapshot):
+            total = sum(side_by_side(lambda zone: mark_holes(self.kinds, zone), zones))
+            if total:
+                self.doubts.append(
+                    Doubt(
+                        "holes-inferred",
+                        f"{total} pages without flags are taken for holes: zoneinfo counts so many "
+                        "as absent, and there is no iomem that tells which",
+                    )
+                )
+        total = sum(side_by_side(lambda zone: mark_uninitialised(self.kinds, zone), zones))
         if total:
             self.doubts.append(
                 Doubt(
@@ -147,15 +168,6 @@ class _Draft:
                     "initialised yet, or that a hypervisor took; they count as absent here",
                 )
             )
-
-    def _mark_uninitialised(self, zone: ZoneInfo) -> int:
-        assert zone.start_pfn is not None
-        states = self.kinds[zone.start_pfn : zone.end_pfn]
-        nr_reserved = int((states & KIND_MASK == PageKind.RESERVED).sum())
-        nr_unmanaged = zone.present - zone.managed - nr_reserved
-        if nr_unmanaged * _UNINIT_SHARE <= zone.present:
-            return 0
-        return _mark_longest_runs(states, nr_unmanaged)
 
     def _mark_flagless(self, pfns: NDArray[np.int64], kind: PageKind) -> None:
         known = (PageKind.KERNEL, PageKind.ZSMALLOC, PageKind.COMPOUND)
@@ -204,9 +216,20 @@ class _Draft:
     def _doubt_capture(self) -> None:
         self.doubts += [
             Doubt("zones-interleave", f"{missing.name}: {missing.reason}")
-            for missing in self.snapshot.missing
-            if missing.name == "zone boundaries"
+            for missing in _interleave(self.snapshot)
         ]
+        self.doubts += [
+            Doubt("source-unread", f"{missing.name} counts as missing: {missing.reason}")
+            for missing in self.snapshot.missing
+            if missing.name in self.snapshot.texts
+        ]
+        if self.snapshot.counts is None:
+            self.doubts.append(
+                Doubt(
+                    "mapcounts-missing",
+                    "kpagecount is missing: every page of a large folio is taken to be mapped",
+                )
+            )
         nr_moved = sum(abs(self.snapshot.churn.get(name, 0)) for name in _CHURN)
         if nr_moved:
             self.doubts.append(
@@ -254,6 +277,8 @@ class _Draft:
             return
         if self.snapshot.pagetypeinfo is None:
             text = "pagetypeinfo is missing (it takes root): pageblock types are guessed from pages"
+            if "pagetypeinfo" in self.snapshot.texts:  # The doubt "source-unread" says why.
+                text = text.replace("is missing (it takes root)", "could not be used")
         else:
             text = (
                 f"{len(confidence) - nr_certain} of {len(confidence)} pageblock types are inferred "
@@ -293,18 +318,3 @@ class _Draft:
                     f"{told} pages are on per-CPU lists; which ones is inferred ({found} found)",
                 )
             )
-
-
-def _mark_longest_runs(states: NDArray[np.uint8], nr_pages: int) -> int:
-    """Make UNINIT of flagless runs of a largest block or more, longest first, up to `nr_pages`."""
-    is_flagless = np.concatenate(([False], states == PageKind.KERNEL, [False]))
-    edges = np.flatnonzero(is_flagless[1:] != is_flagless[:-1])
-    starts, ends = edges[::2], edges[1::2]
-    nr_marked = 0
-    for run in np.argsort(starts - ends, kind="stable").tolist():
-        length = int(ends[run] - starts[run])
-        if length < 1 << MAX_PAGE_ORDER or nr_marked >= nr_pages:
-            break
-        states[starts[run] : ends[run]] = PageKind.UNINIT
-        nr_marked += length
-    return nr_marked

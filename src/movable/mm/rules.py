@@ -152,6 +152,9 @@ _RANGES: Final = (
     ("6.17", (6, 17), (8, 0)),
 )
 
+_BACKPORTED: Final = re.compile(r"\.el\d|android")
+"""Vendors whose kernels keep a number and take later memory management: RHEL's, Android's."""
+
 
 @dataclass(frozen=True, slots=True)
 class ChosenRules:
@@ -196,7 +199,7 @@ def choose_rules(release: str) -> ChosenRules:
     version = (int(match[1]), int(match[2]))
     for name, first, end in _RANGES:
         if first <= version < end:
-            checked = version in ((6, 1), (6, 12), (6, 17))
+            checked = version in ((6, 1), (6, 12), (6, 17)) and not _BACKPORTED.search(release)
             return ChosenRules(name, RULES[name], checked)
     nearest = min(_RANGES, key=lambda r: min(_distance(version, r[1]), _distance(version, r[2])))
     raise UnsupportedKernelError(
