@@ -41,8 +41,8 @@ class PrivilegeError(CaptureError):
 
     exit_code = 77  # EX_NOPERM
 
-    def __init__(self, path: str, capability: str) -> None:
-        super().__init__(f"cannot read {path}: it takes {capability}; run as root or grant it")
+    def __init__(self, path: str, capability: str, *, act: str = "read") -> None:
+        super().__init__(f"cannot {act} {path}: it takes {capability}; run as root or grant it")
         self.path, self.capability = path, capability
 
 

@@ -10,6 +10,7 @@ import numpy as np
 
 from movable.capture.assemble import nr_pfns_of
 from movable.capture.container import compressed_bytes
+from movable.capture.iomem import parse_iomem
 from movable.capture.kpage import NR_READERS, WORD_BYTES, Words, read_chunk
 from movable.capture.machine import (
     check_linux,
@@ -113,11 +114,18 @@ def _state(root: Path, source: Source) -> SourceState | None:
         return None
     try:
         with paths[0].open("rb", buffering=0):
-            return SourceState(source, "")
+            pass
+        if source.name == "iomem" and not _memory_shows(paths[0]):
+            return SourceState(source, "addresses are hidden; they take CAP_SYS_ADMIN")
+        return SourceState(source, "")
     except OSError as error:
         if not source.expected:
             return None
         return SourceState(source, reason_of(source, error), isinstance(error, PermissionError))
+
+
+def _memory_shows(iomem: Path) -> bool:
+    return bool(parse_iomem(read_small(iomem).decode("utf-8", "replace")))
 
 
 def _cost(root: Path, states: list[SourceState], zones: tuple[ZoneInfo, ...]) -> Cost | None:

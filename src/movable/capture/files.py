@@ -55,9 +55,7 @@ def open_snapshot(path: Path | None, *, part: str | None = None) -> Snapshot:
             if (root := _live_root(path)) is not None:
                 return capture(root)
             return _open_directory(path, part)
-        with path.open("rb") as file:
-            magic = file.read(4)
-        if magic in _ZIP_MAGICS:
+        if is_movable_file(path):
             from movable.capture.container import load_snapshot
 
             return load_snapshot(path)
@@ -70,6 +68,18 @@ def open_snapshot(path: Path | None, *, part: str | None = None) -> Snapshot:
         raise SnapshotError(f"{path}: cannot be read: {error.strerror or error}") from error
     except MemoryError:
         raise SnapshotError(f"{path}: needs more memory than this machine has") from None
+
+
+def is_movable_file(path: Path) -> bool:
+    """Whether `path` is a ``.movable`` file, by its first bytes.
+
+    Raises:
+        OSError: it cannot be read.
+    """
+    if path.is_dir():
+        return False
+    with path.open("rb") as file:
+        return file.read(4) in _ZIP_MAGICS
 
 
 def _split_part(path: Path, part: str | None) -> tuple[Path, str | None]:

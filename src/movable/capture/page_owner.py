@@ -92,7 +92,8 @@ def pieces(
     """Yield pieces of whole records: a buffer that is used again, and how much of it is filled.
 
     Raises:
-        ParseError: the text ends in the middle of a record, or a record is endless.
+        ParseError: a record is endless.
+        SnapshotError: the text ends in the middle of a record.
     """
     buffer = bytearray(nr_bytes + _MAX_RECORD_BYTES)
     view = memoryview(buffer)
@@ -110,8 +111,9 @@ def pieces(
         line = bytes(buffer[:nr_held]).decode(errors="replace").partition("\n")[0]
         raise ParseError("records of page_owner, each with its stack", source, 1, line[:200])
     if nr_held:
-        raise ParseError(
-            "a whole record at the end (the text was cut)", source, 0, _shown(buffer, nr_held)
+        raise SnapshotError(
+            f"{source}: the text was cut: expected a whole record at the end, got "
+            f"{_shown(buffer, nr_held)!r}"
         )
 
 
@@ -144,8 +146,8 @@ def packed(file: BinaryIO, source: str) -> dict[str, bytes]:
     The text is streamed: what is held grows with its records (11 bytes each) and stacks only.
 
     Raises:
-        ParseError: a record is not as the kernel writes it, or the text ends inside one.
-        SnapshotError: there is no record in it.
+        ParseError: a record is not as the kernel writes it.
+        SnapshotError: the text ends inside a record, or has none.
     """
     stacks: dict[bytes, int] = {}
     parts = [np.zeros(0, dtype=_ROW)]

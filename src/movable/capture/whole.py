@@ -25,7 +25,7 @@ def check_target(path: Path, *, force: bool) -> None:
         if not path.parent.is_dir():
             raise SnapshotError(f"{path}: no directory {path.parent}; nothing was written")
     except PermissionError as error:
-        raise PrivilegeError(str(path.parent), "permission to enter it") from error
+        raise PrivilegeError(str(path.parent), "permission to enter it", act="enter") from error
     except OSError as error:
         raise SnapshotError(f"{path}: cannot be written: {error.strerror}") from error
 
@@ -63,7 +63,7 @@ def replace_file(path: Path, write: Callable[[BinaryIO], object], *, force: bool
             _give_name(temporary, path)
         sync_directory(path.parent)
     except PermissionError as error:
-        raise PrivilegeError(str(path.parent), "write permission") from error
+        raise PrivilegeError(str(path.parent), "write permission", act="write to") from error
     except FileExistsError:
         raise _exists(path) from None
     except OSError as error:

@@ -1,5 +1,6 @@
 """The commands: one class, one file each.  Nothing imports this package."""
 
+import codecs
 import os
 import sys
 from collections.abc import Sequence
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
 EXIT_INTERRUPTED: Final = 130  # 128 + SIGINT, as shells count.
 _COMPILERS: Final = ("numba", "llvmlite")
 EXIT_BROKEN_PIPE: Final = 141  # 128 + SIGPIPE.
+_ASCII: Final = {"\u201c": '"', "\u201d": '"', "\u2026": "...", "\u202f": " "}
 
 
 class Command(Protocol):
@@ -113,6 +115,7 @@ def run(argv: Sequence[str]) -> int:
         return 1
     except KeyboardInterrupt:
         output.abandon()
+        output.note("movable: interrupted")
         return EXIT_INTERRUPTED
     return code
 
@@ -120,13 +123,22 @@ def run(argv: Sequence[str]) -> int:
 def _stream(stream: TextIO | None) -> TextIO:
     """Return a stream that can be written to: one that was closed is None, and swallows.
 
-    A letter that the locale does not have becomes a question mark, not the end of the program.
+    A letter that the locale does not have becomes one of ASCII, not the end of the program.
     """
     if stream is None:
         return StringIO()
     if isinstance(stream, TextIOWrapper):
-        stream.reconfigure(errors="replace")
+        codecs.register_error("movable", _in_ascii)
+        stream.reconfigure(errors="movable")
     return stream
+
+
+def _in_ascii(error: UnicodeError) -> tuple[str, int]:
+    """Return what to write for the letters that could not be, and where to go on."""
+    if not isinstance(error, UnicodeEncodeError):
+        raise error
+    letters = error.object[error.start : error.end]
+    return "".join(_ASCII.get(letter, "?") for letter in letters), error.end
 
 
 def _os_sentence(error: OSError) -> str:

@@ -48,7 +48,8 @@ class MapCommand:
                 from movable.predict.forecast import predict
 
                 kinds = predict(frames).kinds_after
-        from movable.report.terminal import map_json, terminal_map
+        from movable.report.lines import Paint
+        from movable.report.terminal import HALF_BLOCK, map_json, terminal_map
 
         if args.json:
             found = map_json(frames, kinds, unit_order=args.order, is_spoilt=args.spoilt)
@@ -58,7 +59,7 @@ class MapCommand:
             frames,
             kinds,
             width=output.width,
-            paint=paint_for(output),
+            paint=paint_for(output) if output.can_show(HALF_BLOCK) else Paint(False),
             unit_order=args.order,
             is_spoilt=args.spoilt,
         )

@@ -32,6 +32,14 @@ class Output:
             return False
         return self._stdout.isatty()
 
+    def can_show(self, letters: str) -> bool:
+        """Whether the locale has `letters`; else they would become others."""
+        try:
+            letters.encode(self._stdout.encoding or "utf-8")
+        except UnicodeEncodeError:
+            return False
+        return True
+
     @property
     def width(self) -> int:
         """Columns of the terminal; a fixed width where there is none."""

@@ -13,7 +13,7 @@ means all of those.  Anonymous, shared and file pages keep their kind: who fault
 who keeps them where they are.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from difflib import get_close_matches
 from typing import Final
@@ -134,7 +134,29 @@ def owners_of(frames: Frames, told: Told | None = None) -> Owners:
     if told is None:
         return Owners(KIND_OWNERS, BY_KIND, (_doubt_of_kinds(frames),), frames)
     names, by_told = _joined_names(told.names)
-    return Owners(names, "page_owner", told.doubts, frames, told.codes, by_told)
+    doubts = (*told.doubts, *_doubts_of_time(told, frames))
+    return Owners(names, "page_owner", doubts, frames, told.codes, by_told)
+
+
+def _doubts_of_time(told: Told, frames: Frames) -> Iterator[Doubt]:
+    """Yield a doubt if page_owner names owners of many pages that are free in the snapshot.
+
+    In recordings whose dump was taken with the snapshot, fewer than 1 in 40 were.
+    """
+    nr_pages = min(len(told.codes), len(frames.kinds))
+    is_owned = told.codes[:nr_pages] != 0
+    nr_free = int((is_owned & (frames.kinds[:nr_pages] & KIND_MASK == PageKind.FREE)).sum())
+    nr_owned = int(is_owned.sum())
+    if nr_free * _FREE_SHARE > nr_owned:
+        yield Doubt(
+            "page-owner-other-time",
+            f"{nr_free} of the {nr_owned} pages that page_owner has owners for are free in the "
+            "snapshot: it is of another time, or another machine, and so are its names",
+        )
+
+
+_FREE_SHARE: Final = 10
+"""page_owner is of another time if more than one in this many of its pages is free."""
 
 
 def _tables() -> NDArray[np.uint16]:

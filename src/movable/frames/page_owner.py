@@ -71,8 +71,8 @@ def read_page_owner(path: Path, *, nr_pfns: int, rules: OwnerRules | None = None
     """Return what the text at `path` tells of a machine of `nr_pfns` pages.
 
     Raises:
-        ParseError: a record is not as the kernel writes it, or the text ends inside one.
-        SnapshotError: it cannot be read, or is empty.
+        ParseError: a record is not as the kernel writes it.
+        SnapshotError: it cannot be read, has no record, or ends inside one.
     """
     with open_page_owner(path) as file:
         return fold_page_owner(file, source=str(path), nr_pfns=nr_pfns, rules=rules)

@@ -65,7 +65,7 @@ def made_once(target: Path) -> Iterator[Path | None]:
             finally:
                 shutil.rmtree(made, ignore_errors=True)
     except PermissionError as error:
-        raise PrivilegeError(str(target.parent), "write permission there") from error
+        raise PrivilegeError(str(target.parent), "write permission", act="write to") from error
     except OSError as error:
         raise LabError(
             f"{target}: cannot be made: {error.strerror or error}; the lab's cache is "

@@ -158,7 +158,7 @@ def save(
         directory.parent.mkdir(parents=True, exist_ok=True)
         made = Path(tempfile.mkdtemp(prefix=f".{directory.name}.", dir=directory.parent))
     except PermissionError as problem:
-        raise PrivilegeError(str(directory.parent), "write permission there") from problem
+        raise PrivilegeError(str(directory.parent), "write permission", act="write to") from problem
     except OSError as problem:
         raise LabError(f"{directory}: not written: {problem.strerror or problem}") from problem
     try:

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Final
 
 from movable.capture.archive import open_tar
-from movable.capture.files import open_snapshot
+from movable.capture.files import is_movable_file, open_snapshot
 from movable.capture.limits import MAX_TEXTS_BYTES, page_bytes_limit
 from movable.errors import MovableError, SnapshotError
 from movable.mm.snapshot import Snapshot
@@ -94,6 +94,11 @@ def open_recording(path: Path) -> Recording:
         SnapshotError: nothing there, damaged, or no recording.
     """
     try:
+        if is_movable_file(path):
+            raise SnapshotError(
+                f"{path}: one snapshot; to be scored it takes a recording, with the ones before "
+                "and after an action"
+            )
         parts = _parts_of_directory(path) if path.is_dir() else _parts_of_archive(path)
     except OSError as error:
         raise SnapshotError(f"{path}: cannot be read: {error.strerror or error}") from error

@@ -19,7 +19,8 @@ MAX_ROWS: Final = 40
 _MARGIN: Final = len("0x123456789 ")
 _MAX_UNIT_ORDER: Final = 24
 _STAYING: Final = tuple(kind for kind, look in LOOKS.items() if look.group == STAYS)
-_HALF: Final = "\u2580"
+HALF_BLOCK: Final = "\u2580"
+"""Upper half in one colour, lower half in another: two units in one letter."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,7 +102,7 @@ def _half_blocks(units: NDArray[np.uint8], columns: int) -> str:
         if pair != last:  # Colours are sent only where they change.
             parts.append(f"\x1b[38;2;{_channels(pair[0])}m\x1b[48;2;{_channels(pair[1])}m")
             last = pair
-        parts.append(_HALF)
+        parts.append(HALF_BLOCK)
     return "".join(parts) + "\x1b[0m"
 
 

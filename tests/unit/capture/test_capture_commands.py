@@ -14,6 +14,7 @@ import pytest
 
 from movable.capture.diagnosis import diagnose
 from movable.capture.files import open_snapshot
+from movable.capture.whole import replace_file
 from movable.cli import doctor
 from movable.cli.capture import CaptureCommand
 from movable.cli.doctor import DoctorCommand
@@ -95,6 +96,14 @@ def test_capture_prints_its_script() -> None:
     assert text.startswith("#!/bin/sh\n")
 
 
+@on_linux
+def test_a_directory_that_may_not_be_written_to_is_named(tmp_path: Path) -> None:
+    tmp_path.chmod(0o555)
+    act = "(enter|write to)"  # The former where even the directory above is closed.
+    with as_nobody(), pytest.raises(PrivilegeError, match=f"^cannot {act} {tmp_path}: it takes "):
+        replace_file(tmp_path / "host.movable", lambda file: file.write(b"x"), force=False)
+
+
 @as_root
 def test_doctor_says_what_a_capture_costs() -> None:
     code, text = run(DoctorCommand())
@@ -115,6 +124,7 @@ def test_doctor_tells_nobody_what_takes_root() -> None:
     assert result["can_capture"] is False
     sources = {source["name"]: source for source in result["sources"]}
     assert sources["kpageflags"]["reason"] == "takes root"
+    assert sources["iomem"]["reason"] == "addresses are hidden; they take CAP_SYS_ADMIN"
     assert sources["zoneinfo"]["readable"]
 
 

@@ -47,6 +47,16 @@ def test_a_dump_given_by_hand_names_the_same_owners(capsys: pytest.CaptureFixtur
     assert "slab:ext4" in {row["owner"] for row in own["rows"]}
 
 
+def test_a_dump_of_another_time_is_told_from_the_machines_own(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    def codes(dump: str) -> set[str]:
+        shown = json.loads(printed(capsys, "blockers", OWN, "--page-owner", dump, "--json"))
+        return {doubt["code"] for doubt in shown["doubts"]}
+
+    assert codes(DUMP.replace("slab", "anon")) - codes(DUMP) == {"page-owner-other-time"}
+
+
 def test_rules_for_stacks_are_not_made_where_there_are_none(
     capsys: pytest.CaptureFixture[str],
 ) -> None:

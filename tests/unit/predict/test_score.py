@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from movable.cli.samples import sample_path
 from movable.errors import SnapshotError
 from movable.predict.recording import NotScorableError, action_of, open_recording, steps_of
 from movable.predict.score import score, score_all
@@ -71,6 +72,11 @@ def test_recording_without_an_after_cannot_be_scored(unpacked: Path) -> None:
 
     with pytest.raises(NotScorableError, match="after"):
         score(unpacked)
+
+
+def test_a_single_snapshot_is_told_from_a_recording() -> None:
+    with pytest.raises(SnapshotError, match=r"gpu\.movable: one snapshot; to be scored it takes"):
+        open_recording(sample_path("gpu"))
 
 
 @pytest.mark.parametrize("meta", ["{", "[]", '"x"'])
