@@ -219,7 +219,10 @@ class _Draft:
             for missing in _interleave(self.snapshot)
         ]
         self.doubts += [
-            Doubt("source-unread", f"{missing.name} counts as missing: {missing.reason}")
+            Doubt(
+                "source-unread",
+                f"without {missing.name}, which could not be used: {missing.reason}",
+            )
             for missing in self.snapshot.missing
             if missing.name in self.snapshot.texts
         ]
@@ -227,7 +230,7 @@ class _Draft:
             self.doubts.append(
                 Doubt(
                     "mapcounts-missing",
-                    "kpagecount is missing: every page of a large folio is taken to be mapped",
+                    "without kpagecount every page of a large folio is taken to be mapped",
                 )
             )
         nr_moved = sum(abs(self.snapshot.churn.get(name, 0)) for name in _CHURN)

@@ -21,8 +21,8 @@ from movable.mm.constants import PAGEBLOCK_NR_PAGES, PAGEBLOCK_ORDER
 from movable.mm.kinds import KIND_MASK, PageKind
 from movable.mm.zoneinfo import ZoneInfo
 
-MAX_UNITS: Final = 1 << 23
-"""Pixels to draw at most: a pixel a page up to 32 GiB."""
+MAX_UNITS: Final = 1 << 24
+"""Pixels to draw at most: a pixel a page up to 64 GiB."""
 
 _NO_KIND: Final = 255
 LONG_HOLE_NR_PAGEBLOCKS: Final = 32

@@ -110,11 +110,11 @@ def test_what_a_capture_lacks_is_a_doubt_of_every_answer(tmp_path: Path) -> None
     doubts = {doubt.text for doubt in frames_of(open_snapshot(directory)).doubts}
 
     for expected in (
-        "iomem counts as missing: no System RAM in it; addresses take CAP_SYS_ADMIN",
-        f"vmstat counts as missing: {directory}/vmstat:2: expected a name and a number, "
-        "got 'nr free pages'",
+        "without iomem, which could not be used: no System RAM in it; addresses take CAP_SYS_ADMIN",
+        f"without vmstat, which could not be used: {directory}/vmstat:2: expected a name and a "
+        "number, got 'nr free pages'",
         "pagetypeinfo could not be used: pageblock types are guessed from pages",
-        "kpagecount is missing: every page of a large folio is taken to be mapped",
+        "without kpagecount every page of a large folio is taken to be mapped",
     ):
         assert expected in doubts
 
