@@ -53,7 +53,10 @@ def test_its_token_replays_it(bug: Bug) -> None:
 def test_reduction_and_search_agree(bug: Bug, twin: str) -> None:
     factory = bug.buggy if twin == "buggy" else bug.fixed
     searched = explore(
-        make_program(factory, scenario_of(bug)), ExhaustiveScheduler(), Limits(MAX_EXHAUSTIVE, 60)
+        make_program(factory, scenario_of(bug)),
+        ExhaustiveScheduler(),
+        Limits(MAX_EXHAUSTIVE, 60),
+        recalls=False,
     )
     if searched.finding is None and not searched.is_complete:
         pytest.skip(f"more than {MAX_EXHAUSTIVE} schedules")

@@ -10,9 +10,12 @@ import inspect
 import traceback
 import warnings
 from collections.abc import Callable, Coroutine, Sequence
+from functools import partial
+from itertools import zip_longest
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
+from movable.check.learnt import look
 from movable.check.program import Program
 from movable.check.spin import Spins
 from movable.driver.contract import ContractViolation
@@ -42,12 +45,6 @@ class DriverError(Exception):
         self.thread, self.error = thread, error
 
 
-def accesses_of(step: Step[Any]) -> Accesses:
-    """Return what `step` would access if it happened now."""
-    varies = step.varies
-    return step.accesses if varies is None else varies()
-
-
 class Execution:
     """The threads of one program in one run.
 
@@ -66,11 +63,13 @@ class Execution:
         self.schedule: list[int] = []
         self.finding: Finding | None = None
         self.accesses: Accesses = ()
-        self.plain: list[tuple[int, bool]] = []
+        self.plain: tuple[tuple[int, bool], ...] = ()
+        self._plain: list[tuple[int, bool]] = []
         self.is_blocking = False
         self.result: object = None
         self.spins = Spins()
-        self._steps: list[Step[Any]] = []
+        self._steps: list[Step[Any] | None] = []
+        """What the run before this one did."""
         self.nr_faults = 0
         self.nr_steps = 0
         """Over all runs."""
@@ -97,15 +96,16 @@ class Execution:
             raise
         except Exception as error:
             raise not_repeatable(self.program) from error
-        self.spins.truncate(len(prefix), [code & THREAD_MASK for code in prefix])
-        env.plain = self.plain = []
+        self.spins.truncate(len(prefix))
+        self._plain.clear()
+        env.plain = self._plain
 
     def _repeat(self, prefix: Sequence[int]) -> None:
         env, tasks, pending, sends = self.env, self.tasks, self.pending, self._sends
         nr_faults = 0
         self.nr_steps += len(prefix)
-        del self._steps[len(prefix) :]
-        for code, before in zip(prefix, self._steps, strict=True):
+        known, self._steps = self._steps, []
+        for code, before in zip_longest(prefix, known[: len(prefix)]):
             thread = code
             if code > THREAD_MASK:
                 thread = code & THREAD_MASK
@@ -113,8 +113,10 @@ class Execution:
                 nr_faults += pending[thread].is_fault  # type: ignore[union-attr]
             env.task = tasks[thread]
             step = pending[thread]
-            if step is not before and (step is None or repr(step) != repr(before)):
+            is_other = before is not None and step is not before and repr(step) != repr(before)
+            if step is None or is_other:
                 raise not_repeatable(self.program)
+            self._steps.append(step)
             try:
                 pending[thread] = sends[thread](pending[thread].act())  # type: ignore[union-attr]
             except StopIteration:
@@ -131,6 +133,17 @@ class Execution:
                 mask |= bit
             bit <<= 1
         return mask & ~self.spins.mask(self.env.heap) if self.spins.held else mask
+
+    def accesses_of(self, thread: int) -> Accesses:
+        """Return what the announced step of `thread` would access if it happened now."""
+        step = self.pending[thread]
+        if step is None:
+            return ()
+        return step.accesses if step.varies is None else step.varies()
+
+    def key(self) -> object:
+        """Return what is equal for two states with one future, None if that is not known."""
+        return None
 
     def nr_options(self, thread: int) -> int:
         """Return how many ways the next step of `thread` can go now."""
@@ -150,8 +163,7 @@ class Execution:
         varies = step.varies
         self.accesses = step.accesses if varies is None else varies()
         self.is_blocking = step.ready is not None
-        if self.plain:
-            self.plain.clear()
+        self._plain.clear()
         self.schedule.append(code)
         self._steps.append(step)
         self.nr_steps += 1
@@ -173,10 +185,10 @@ class Execution:
             self._note(thread, env.violation)
         if self.spins.held:
             self.spins.held.pop(thread, None)
-        plain = tuple(self.plain) if self.plain else ()
-        self.spins.touched.append((thread, self.accesses, plain))
+        self.plain = tuple(dict.fromkeys(self._plain))
+        self.spins.touched.append((thread, self.accesses, self.plain))
         if self.accesses and self.accesses[0][1] == READ and (again := self.pending[thread]):
-            self.spins.arrive(thread, again, env.heap, self._coroutines[thread])
+            self.spins.arrive(thread, again, env.heap, partial(look, self._coroutines[thread]))
 
     def _begin(self, thread: int) -> None:
         self.env.task = self.tasks[thread]

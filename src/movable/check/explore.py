@@ -7,6 +7,7 @@ from typing import NamedTuple
 
 from movable.check.execution import MAX_STEPS, THREAD_MASK, Execution, Finding
 from movable.check.program import Program
+from movable.check.recall import Recalling
 from movable.check.schedulers.protocol import STOP, Scheduler
 from movable.check.schedulers.replay import ReplayScheduler
 from movable.check.trace import Trace
@@ -36,21 +37,32 @@ class Exploration:
     """Other schedules that the finding needs: a lock order is broken by two."""
 
 
-def explore(program: Program, scheduler: Scheduler, limits: Limits = Limits()) -> Exploration:  # noqa: B008
-    """Run `program` under `scheduler` until something is wrong."""
+def explore(
+    program: Program,
+    scheduler: Scheduler,
+    limits: Limits = Limits(),  # noqa: B008
+    *,
+    recalls: bool = True,
+) -> Exploration:
+    """Run `program` under `scheduler` until something is wrong.
+
+    With `recalls` off, each run runs each thread: slower, and the same.
+    """
     result = Exploration()
     if program.finding is not None:
         broken = program.finding
         result.finding = Finding(broken.rule, broken.text, broken.page, "setup")
         result.nr_schedules = 1
         return result
-    execution = Execution(program)
+    execution = Recalling(program) if recalls else Execution(program)
     trace = Trace(execution.nr_threads)
     started = time.perf_counter()
     was_enabled = gc.isenabled()
     gc.disable()  # Runs make millions of short-lived objects, and no cycles worth looking for.
     try:
         _explore(execution, trace, scheduler, limits, result)
+        if isinstance(execution, Recalling) and result.finding is None:
+            execution.assert_repeatable()
     finally:
         execution.discard()
         if was_enabled:
@@ -85,15 +97,9 @@ def _explore(
 def one_run(execution: Execution, trace: Trace, scheduler: Scheduler) -> None:
     """Run to the end, the first violation, or where the scheduler stops."""
     choose, step, push = scheduler.choose, execution.step, trace.push
-    events, pending = trace.events, execution.pending
+    events, enabled_now = trace.events, execution.enabled
     while execution.finding is None:
-        enabled, bit = 0, 1
-        for announced in pending:
-            if announced is not None and (announced.ready is None or announced.ready()):
-                enabled |= bit
-            bit <<= 1
-        if execution.spins.held:
-            enabled &= ~execution.spins.mask(execution.env.heap)
+        enabled = enabled_now()
         if not enabled:
             execution.finish()
             return

@@ -10,9 +10,11 @@ A scenario is letters, one a thread:
 The driver's `alloc` path runs once per page beforehand; F and A then get what it returned.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any, Final
 
+from movable.check.heap import Heap
+from movable.check.learnt import Learnt
 from movable.driver import movable_ops
 from movable.driver.contract import ContractViolation
 from movable.driver.env import GFP_HIGHUSER_MOVABLE, Env
@@ -50,12 +52,15 @@ NR_PATH_PAGES: Final = 4
 
 FIRST_VALUE: Final = b"first"
 
+HIDDEN: Final = "~"
+"""Begins the labels of locations that are the checker's own."""
+
 
 class CheckEnv(Env):
     """The environment of a driver under check."""
 
     def __init__(self, era: Era, nr_faults: int) -> None:
-        super().__init__(era, mode=ALONE)
+        super().__init__(era, mode=ALONE, heap=Heap())
         self.nr_faults = 0  # None while the program is set up.
         self.wanted_faults = nr_faults
         self.max_passes, self.max_async_passes = 2, 1
@@ -68,7 +73,7 @@ class CheckEnv(Env):
         """Give the next thread free pages of its own, so that allocating orders nothing."""
         pages = [Page(self, len(self.pages) + number) for number in range(nr_pages)]
         self.pages += pages
-        self.pools.append((self.new(0, f"pool {len(self.pools)}"), pages))
+        self.pools.append((self.new(0, f"{HIDDEN}pool {len(self.pools)}"), pages))
 
     def new_page(self, gfp: str) -> Page | None:
         """Take the next page of the calling thread's pool; the set-up makes what it needs."""
@@ -124,8 +129,8 @@ class Program:
             self.finding = violation
             return
         self.movable = [page for page in self.env.pages if page.is_owned]
-        self.written: list[tuple[int, bytes]] = []
-        self.freed: set[int] = set()
+        self._done_at = [self.env.new(None, f"{HIDDEN}done by {letter}") for letter in self.letters]
+        """Locations: what each thread has freed or written."""
         self.tasks: list[Task] = []
         self.threads: list[Callable[[], Coro[Any]]] = []
         for index, letter in enumerate(self.letters):
@@ -139,9 +144,11 @@ class Program:
         self.invariants = invariants(self.driver)
         self.begin: Step[None] = Step("begin", "thread", (), lambda: None)
         """What each of the driver's threads awaits first: nothing of it happens before the run."""
+        self._reclaim = Reclaim()
         self.env.nr_faults, self.env.asked_fault = nr_faults, False
         self.env.edges = {}
         self._attributes = _attributes(self.driver)
+        self.learnt = Learnt(len(self.tasks), self._known())
         self._first = list(self.env.heap)
         self._nr_first = len(self._first)
 
@@ -180,10 +187,16 @@ class Program:
         for task in self.tasks:
             if task.held or task.arguments or task.nr_spinlocks or task.changes:
                 task.reset()
-        if self.written:
-            self.written = []
-        if self.freed:
-            self.freed = set()
+
+    def _known(self) -> Iterator[object]:
+        """Yield the objects that every run shares, where it can be known."""
+        yield self.driver
+        for value in (*self.env.heap, *self.handles, *vars(self.driver).values()):
+            yield value
+            if isinstance(value, list | tuple):
+                yield from value
+            elif isinstance(value, dict):
+                yield from value.values()
 
     def nr_steps(self) -> int:
         """Return how many steps were made so far, in all runs."""
@@ -209,10 +222,12 @@ class Program:
         position = self.letters[:index].count(letter)
         if kind in ("free", "access") and not self.handles:
             raise UsageError(f'thread {letter} needs @path("alloc") to return something')
+        done_at = self._done_at[index]
         if kind == "free":
-            return lambda: self._free(position % len(self.handles))
+            return lambda: self._free(position % len(self.handles), done_at)
         if kind == "access":
-            return lambda: self._write(position % len(self.handles), b"by%03d" % index)
+            value = b"by%03d" % index
+            return lambda: self._write(position % len(self.handles), value, done_at)
         if kind == "teardown":
             return self._tear_down
         return lambda: self._path(kind)
@@ -245,23 +260,23 @@ class Program:
         if kind != "shrink":
             await self.paths[kind]()
             return
-        held, reclaim = self.env.task.held, Reclaim()
-        held.append(reclaim)
+        held = self.env.task.held
+        held.append(self._reclaim)
         await self.paths[kind]()
-        held.remove(reclaim)
+        held.remove(self._reclaim)
 
-    async def _free(self, position: int) -> None:
+    async def _free(self, position: int, done_at: int) -> None:
         await self.begin
-        self.freed.add(position)
+        self.env.heap[done_at] = (position, None)
         await self.paths["free"](self.handles[position])
 
     def _access(self, handle: object, value: bytes) -> Coro[Any]:
         return access_with(self.paths["access"], handle, value)
 
-    async def _write(self, position: int, value: bytes) -> None:
+    async def _write(self, position: int, value: bytes, done_at: int) -> None:
         await self.begin
         if await self._access(self.handles[position], value) is not False:
-            self.written.append((position, value))
+            self.env.heap[done_at] = (position, value)
 
     async def _tear_down(self) -> None:
         await self.begin
@@ -276,7 +291,7 @@ class Program:
         Many schedules end in the same state: each is judged once.
         """
         env = self.env
-        state = (tuple(env.heap), tuple(self.written), frozenset(self.freed))
+        state = tuple(env.heap)
         if state in self.ends:
             return
         self._judge_end()
@@ -319,17 +334,18 @@ class Program:
     def _check_writes(self) -> None:
         if "read" not in self.paths or "access" not in self.paths:
             return
+        done = [one for at in self._done_at if (one := self.env.heap[at]) is not None]
         for position, handle in enumerate(self.handles):
-            if position in self.freed:
-                continue
-            allowed = [value for at, value in self.written if at == position]
-            if not allowed and position not in self.first_written:
+            allowed = [value for at, value in done if at == position]
+            if None in allowed or (not allowed and position not in self.first_written):
                 continue
             allowed = allowed or [FIRST_VALUE]
             found = run(self.paths["read"](handle))
             if found is not None and found not in allowed:
-                text = f"handle {position} holds {found!r}, the last write was {allowed[-1]!r}"
-                raise self.env.fail("D2", text)
+                last = " or ".join(map(repr, allowed))
+                raise self.env.fail(
+                    "D2", f"handle {position} holds {found!r}, the last write was {last}"
+                )
 
     def _broken(self, page: Page, rule: str, text: str) -> ContractViolation:
         return self.env.fail(rule, text + " at the end", page.name)

@@ -7,9 +7,10 @@ looked at changes; if nothing else can run, it tries for ever.
 Noticed at steps that failed or only read: no loop that waits for others is without one.
 """
 
-from collections.abc import Coroutine, Sequence
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
+from movable.check.learnt import are_alike
 from movable.driver.steps import Accesses, Step
 
 
@@ -20,8 +21,8 @@ class _Arrival(NamedTuple):
     """The number of the event that led there."""
     thread: int
     step: Step[Any]
-    state: tuple[object, ...]
-    """The heap, and where the thread is; empty for the first arrival, which needs no comparing."""
+    state: tuple[object, object] | None
+    """The heap, and where the thread is; None for the first arrival, which needs no comparing."""
     looked_at: tuple[tuple[int, object], ...] = ()
     """If the thread goes round in a loop: the locations it looks at, and what was there."""
 
@@ -35,30 +36,38 @@ class Spins:
         """Of each event, its thread, accesses and plain accesses."""
         self.held: dict[int, tuple[tuple[int, object], ...]] = {}
         """Threads held back, with the locations they looked at and what was there."""
+        self.nr_held = 0
+        """How often a thread was held back, over all runs."""
 
-    def truncate(self, nr_events: int, threads: Sequence[int]) -> None:
-        """Forget what came after the first `nr_events`, which were of `threads`."""
+    def truncate(self, nr_events: int) -> None:
+        """Forget what came after the first `nr_events`."""
         arrivals = self._arrivals
         del self.touched[nr_events:]
         while arrivals and arrivals[-1].event >= nr_events:
             arrivals.pop()
+        if not self.nr_held:
+            return
         self.held = {}
         for arrival in arrivals:
-            if arrival.looked_at and arrival.thread not in threads[arrival.event + 1 :]:
+            after = self.touched[arrival.event + 1 :]
+            if arrival.looked_at and all(thread != arrival.thread for thread, _, _ in after):
                 self.held[arrival.thread] = arrival.looked_at
 
     def arrive(
-        self, thread: int, step: Step[Any], heap: list[Any], coroutine: Coroutine[Any, Any, Any]
+        self, thread: int, step: Step[Any], heap: list[Any], place: Callable[[], object]
     ) -> None:
         """Note that `thread` comes to `step`, and hold it back if it has been here like this."""
         event = len(self.touched) - 1
         before = [one for one in self._arrivals if one.thread == thread and one.step is step]
-        state = (tuple(heap), *_place(coroutine)) if before else ()
-        same = next((one for one in before if one.state == state), None)
+        state = (tuple(heap), place()) if before else None
         looked_at: tuple[tuple[int, object], ...] = ()
-        if same is not None:
-            looked_at = self._looked_at(thread, same.event + 1, heap)
-            self.held[thread] = looked_at
+        if state is not None:
+            for one in before:
+                if one.state is not None and one.state[0] == state[0] and _same(one.state, state):
+                    looked_at = self._looked_at(thread, one.event + 1, heap)
+                    self.held[thread] = looked_at
+                    self.nr_held += 1
+                    break
         self._arrivals.append(_Arrival(event, thread, step, state, looked_at))
 
     def _looked_at(
@@ -80,11 +89,9 @@ class Spins:
         return mask
 
 
-def _place(coroutine: Any) -> list[object]:  # noqa: ANN401
-    """Return where a suspended coroutine is: its frames, and what their variables are."""
-    places: list[object] = []
-    while coroutine is not None and hasattr(coroutine, "cr_frame"):
-        frame = coroutine.cr_frame
-        places += (frame.f_code, frame.f_lasti, *map(id, frame.f_locals.values()))
-        coroutine = coroutine.cr_await
-    return places
+def _same(one: tuple[object, object], other: tuple[object, object]) -> bool:
+    """Return whether two states have the thread in the same place."""
+    place, now = one[1], other[1]
+    if isinstance(place, list) and isinstance(now, list):
+        return are_alike(place, now)
+    return place is now

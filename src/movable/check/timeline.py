@@ -7,7 +7,7 @@ from typing import Any
 
 from movable.check.execution import THREAD_MASK, Execution, Finding
 from movable.check.explore import one_run
-from movable.check.program import Program
+from movable.check.program import HIDDEN, Program
 from movable.check.schedulers.replay import ReplayScheduler
 from movable.check.trace import Trace, conflict
 from movable.driver.steps import ACQUIRE, TRIED, WRITE
@@ -128,7 +128,7 @@ class _Recorder(Execution):
         return tuple(
             f"{labels[at]} {_short(old)} -> {_short(new)}"
             for at, (old, new) in enumerate(zip(before, self.env.heap, strict=False))
-            if old is not new and old != new and not labels[at].startswith("pool")
+            if old is not new and old != new and not labels[at].startswith(HIDDEN)
         )
 
 

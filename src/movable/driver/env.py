@@ -39,10 +39,18 @@ class Env(State):
         era: which kernel's rules hold.
         compaction: whether compaction is configured in.
         mode: `ALONE` for a machine, `INTERLEAVED` for the checker.
+        heap: where shared state is kept, if not in a list of its own.
     """
 
-    def __init__(self, era: Era, *, compaction: bool = True, mode: int = ALONE) -> None:
-        super().__init__(mode=mode)
+    def __init__(
+        self,
+        era: Era,
+        *,
+        compaction: bool = True,
+        mode: int = ALONE,
+        heap: list[Any] | None = None,
+    ) -> None:
+        super().__init__(mode=mode, heap=heap)
         self.era, self.compaction = era, compaction
         self.registered: dict[object, Driver] = {}
         """The drivers by page type, where the era keeps such a table."""

@@ -5,7 +5,7 @@ primitive is called; what others can change is looked at when its step happens.
 """
 
 from collections.abc import Callable
-from types import TracebackType
+from types import CellType, FunctionType, TracebackType
 from typing import Any
 
 from movable.driver.steps import (
@@ -17,7 +17,6 @@ from movable.driver.steps import (
     TRIED,
     VOID,
     WRITE,
-    Accesses,
     Act,
     Done,
     State,
@@ -98,7 +97,7 @@ class Lock(Primitive):
         """Wait for the lock and take it."""
         state = self.state
         if state.mode != VOID:
-            if state.heap[self.at] is state.task:
+            if self in state.task.held:
                 raise state.fail("L6", f"{state.task} takes {self} again, which it holds already")
             if not self.is_spinning:
                 may_sleep(state, "lock", self)
@@ -109,7 +108,7 @@ class Lock(Primitive):
     def unlock(self) -> Act[None]:
         """Release the lock."""
         state = self.state
-        if state.mode != VOID and state.heap[self.at] is not state.task:
+        if state.mode != VOID and self not in state.task.held:
             owner = state.heap[self.at] or "nobody"
             raise state.fail("L1", f"{state.task} releases {self}, which {owner} holds")
         return self._unlock()
@@ -212,22 +211,22 @@ class RwLock(Primitive):
 
     def read_unlock(self) -> Act[None]:
         """End reading."""
-        held, task = self.current, self.state.task
-        if self.state.mode != VOID and not (isinstance(held, tuple) and task in held):
+        task = self.state.task
+        if self.state.mode != VOID and self not in task.held:
             raise self.state.fail("L1", f"{task} ends reading {self}, which it did not begin")
         return self._read_unlock()
 
     def write_unlock(self) -> Act[None]:
         """End writing."""
-        if self.state.mode != VOID and self.current is not self.state.task:
+        if self.state.mode != VOID and self not in self.state.task.held:
             raise self.state.fail("L1", f"{self.state.task} releases {self} held by another")
         return self._write_unlock()
 
     def _before(self) -> None:
-        state, held = self.state, self.current
+        state = self.state
         if state.mode == VOID:
             return
-        if held is state.task or (isinstance(held, tuple) and state.task in held):
+        if self in state.task.held:
             raise state.fail("L6", f"{state.task} takes {self} again, which it holds already")
         note_order(state, self.name)
 
@@ -252,12 +251,18 @@ class RwLock(Primitive):
 
     @operation(at((0, ADD)))
     def _read_unlock(self) -> None:
+        if self.current is self.state.task:
+            text = f"{self.state.task} ends reading {self}, which it writes"
+            raise self.state.fail("L1", text)
         left = tuple(task for task in self.current if task is not self.state.task)
         self.state.heap[self.at] = left or None
         self._drop()
 
     @operation(at((0, WRITE)))
     def _write_unlock(self) -> None:
+        if self.current is not self.state.task:
+            text = f"{self.state.task} ends writing {self}, which it reads"
+            raise self.state.fail("L1", text)
         self.state.heap[self.at] = None
         self._drop()
 
@@ -268,6 +273,34 @@ class RwLock(Primitive):
     def _drop(self) -> None:
         self.state.task.held.remove(self)
         self.state.task.nr_spinlocks -= 1
+
+
+def _frozen(condition: Callable[[], bool]) -> tuple[object, Callable[[], bool]]:
+    """Return a condition as it is now, whatever becomes of the variables around it.
+
+    Before it, what tells it from others; None if what it looks at may change in place.
+    """
+    if not isinstance(condition, FunctionType):
+        is_steady = hasattr(getattr(condition, "__self__", None), "env")
+        return condition if is_steady else None, condition
+    values = tuple(cell.cell_contents for cell in condition.__closure__ or ())
+    defaults = condition.__defaults__ or ()
+    if not all(map(_is_steady, values + defaults)) or condition.__kwdefaults__:
+        return None, condition
+    frozen = FunctionType(
+        condition.__code__,
+        condition.__globals__,
+        condition.__name__,
+        condition.__defaults__,
+        tuple(map(CellType, values)),
+    )
+    return (condition.__code__, values, defaults), frozen
+
+
+def _is_steady(value: object) -> bool:
+    """Return whether `value` never changes, or is shared state, looked at when it counts."""
+    is_plain = value is None or isinstance(value, int | str | bytes)
+    return is_plain or hasattr(value, "state") or hasattr(value, "env")
 
 
 class Completion(Primitive):
@@ -315,8 +348,15 @@ class WaitQueue(Primitive):
         if self.state.mode == VOID:
             return Done((0, True))
         if self.state.mode == INTERLEAVED:
-            accesses: Accesses = ((self.at, READ), *((location, READ) for location in locations))
-            return Step("wait_event", self, accesses, lambda: (self.current, condition()))
+            key, now = _frozen(condition)
+            step = self.steps.get((key, locations)) if key is not None else None
+            if step is None:
+                accesses = ((self.at, READ), *((location, READ) for location in locations))
+                step = Step("wait_event", self, accesses, lambda: (self.current, now()))
+                step.is_steady = key is not None
+                if step.is_steady:
+                    self.steps[key, locations] = step
+            return step
         if not condition():
             self.state.settle()
         if not condition():

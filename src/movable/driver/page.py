@@ -201,7 +201,7 @@ class Page:
         if task.held and self.env.mode != VOID:
             self._before_lock()
             may_sleep(self.env, "lock_page", self)
-            if _heap(self, LOCK) is task:
+            if self in task.held:
                 raise self._fail("L6", f"locks {self} again, which it has locked already")
             for held in task.held:
                 if isinstance(held, Page) and held.is_isolated:
@@ -220,7 +220,7 @@ class Page:
         env = self.env
         if env.task.arguments:
             self._before_lock()
-        if self.heap[self.at + LOCK] is not env.task and env.mode != VOID:
+        if self not in env.task.held and env.mode != VOID:
             raise self._fail("L1", f"unlocks {self}, locked by {_heap(self, LOCK) or 'nobody'}")
         return self._unlock()
 
@@ -458,7 +458,7 @@ class Page:
         if env.mode == VOID:
             return
         for page in (self, *others):
-            if _heap(page, LOCK) is not env.task:
+            if page not in env.task.held:
                 raise self._fail("L2", f"calls {callback} without the lock of {page}")
         if owner is FOREIGN:
             raise self._fail("M5", f"takes {self} for a driver's page: it is a slab page")
@@ -481,7 +481,7 @@ class Page:
             raise self._fail("R6", f"{what} {self}, which is free")
 
     def _must_hold_lock(self, what: str) -> None:
-        if self.env.mode != VOID and _heap(self, LOCK) is not self.env.task:
+        if self.env.mode != VOID and self not in self.env.task.held:
             raise self._fail("M1", f"{what} {self} without its page lock")
 
     def _note(self, what: str, amount: int) -> None:

@@ -101,8 +101,8 @@ class PerCpu:
         return sum(part.value for part in self.parts)
 
 
-class _Entries(dict[K, T]):
-    """Entries as part of a state that can be remembered."""
+class Entries(dict[K, T]):
+    """A table's entries as part of a state that can be remembered: replaced, never changed."""
 
     def __hash__(self) -> int:  # type: ignore[override]
         return hash(frozenset(self.items()))
@@ -114,39 +114,53 @@ class Table(Primitive, Generic[K, T]):
     __slots__ = ()
 
     def __init__(self, state: State, name: str) -> None:
-        super().__init__(state, name, _Entries())
+        super().__init__(state, name, Entries())
 
-    def _entries(self, *, write: bool) -> dict[K, T]:
+    def _read(self) -> dict[K, T]:
         state = self.state
         if state.plain is not None:
-            state.plain.append((self.at, write))
+            state.plain.append((self.at, False))
+        return state.heap[self.at]  # type: ignore[no-any-return]
+
+    def _to_write(self) -> dict[K, T]:
+        """Return entries to change, and then to `_store`: another dict under the checker."""
+        state = self.state
+        if state.plain is not None:
+            state.plain.append((self.at, True))
         entries: dict[K, T] = state.heap[self.at]
-        if write and state.mode == INTERLEAVED:  # The heap's first value must stay as it was.
-            entries = state.heap[self.at] = _Entries(entries)
-        return entries
+        return Entries(entries) if state.mode == INTERLEAVED else entries
+
+    def _store(self, entries: dict[K, T]) -> None:
+        if self.state.mode == INTERLEAVED:
+            self.state.heap[self.at] = entries
 
     def get(self, key: K) -> T | None:
         """Return the value at `key`, None if there is none."""
-        return self._entries(write=False).get(key)
+        return self._read().get(key)
 
     def __getitem__(self, key: K) -> T:
-        return self._entries(write=False)[key]
+        return self._read()[key]
 
     def __setitem__(self, key: K, value: T) -> None:
-        self._entries(write=True)[key] = value
+        entries = self._to_write()
+        entries[key] = value
+        self._store(entries)
 
     def pop(self, key: K) -> T | None:
         """Remove `key`, and return its value, None if it was not there."""
-        return self._entries(write=True).pop(key, None)
+        entries = self._to_write()
+        value = entries.pop(key, None)
+        self._store(entries)
+        return value
 
     def __contains__(self, key: K) -> bool:
-        return key in self._entries(write=False)
+        return key in self._read()
 
     def __len__(self) -> int:
-        return len(self._entries(write=False))
+        return len(self._read())
 
     def __iter__(self) -> Iterator[K]:
-        return iter(list(self._entries(write=False)))
+        return iter(list(self._read()))
 
 
 def _differs(word: "Atomic", old: int, new: int) -> bool:
@@ -229,13 +243,16 @@ class Packed(Primitive):
     __slots__ = ()
 
     @operation(at((0, READ)))
-    def load(self) -> dict[str, int]:
-        """Return all fields."""
-        return dict(self.current)
+    def _load(self) -> tuple[tuple[str, int], ...]:
+        return self.current  # type: ignore[no-any-return]
 
     @operation(at((0, WRITE)))
     def _store(self, fields: tuple[tuple[str, int], ...]) -> None:
         self.state.heap[self.at] = fields
+
+    async def load(self) -> dict[str, int]:
+        """Return all fields."""
+        return dict(await self._load())
 
     async def read(self, field: str) -> int:
         """Return `field`."""

@@ -51,6 +51,7 @@ class Step(Generic[T]):
         "accesses",
         "act",
         "is_fault",
+        "is_steady",
         "nr_options",
         "owner",
         "ready",
@@ -68,6 +69,8 @@ class Step(Generic[T]):
         """How many ways it can go; the runner says which in `State.option`."""
         self.is_fault = False
         """Whether an option above 0 means that something outside the driver fails."""
+        self.is_steady = True
+        """Whether a thread that comes here again with the same past announces this very object."""
 
     def __await__(self) -> Generator["Step[T]", T, T]:
         return (yield self)
@@ -130,15 +133,32 @@ class Task:
         self.entered_with = []
         self.changes = {}
 
+    def saved(self) -> "Holding":
+        """Return all that changes, for `restore`."""
+        held, entered_with = tuple(self.held), tuple(self.entered_with)
+        return held, self.nr_spinlocks, self.arguments, entered_with, tuple(self.changes.items())
+
+    def restore(self, saved: "Holding") -> None:
+        """Be as `saved`."""
+        held, self.nr_spinlocks, self.arguments, entered_with, changes = saved
+        self.held[:] = held
+        self.entered_with = list(entered_with)
+        self.changes = dict(changes)
+
     def __repr__(self) -> str:
         return self.name
+
+
+Holding = tuple[tuple[Any, ...], int, tuple[Any, ...], tuple[Any, ...], tuple[tuple[str, int], ...]]
+"""What a task holds, its spinlocks, arguments, locks on entry, and changes."""
+NOTHING_HELD: Final[Holding] = ((), 0, (), (), ())
 
 
 class State:
     """What the threads of one program share."""
 
-    def __init__(self, *, mode: int) -> None:
-        self.heap: list[Any] = []
+    def __init__(self, *, mode: int, heap: list[Any] | None = None) -> None:
+        self.heap: list[Any] = [] if heap is None else heap
         self.labels: list[str] = []
         self.mode = mode
         self.task = Task(0, "main")

@@ -146,7 +146,7 @@ def test_a_driver_that_rolls_dice_is_refused_whenever_that_shows(tmp_path: Path)
     text = "import itertools\nnumbers = itertools.count()\n" + HEAD + ALLOC
     text = text.replace(
         "        return True",
-        "        if next(numbers) > 12:\n            await page.refcount()\n        return True",
+        "        if next(numbers) > 8:\n            await page.refcount()\n        return True",
     )
     driver = load_driver(write(tmp_path, text)).driver
 

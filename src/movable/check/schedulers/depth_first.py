@@ -56,7 +56,8 @@ class DepthFirst:
         """Try what was not tried from here."""
         depth = len(trace.events)
         if depth < len(self._nodes):
-            self._before = tuple(execution.env.heap) if self._use_cache else ()
+            is_hashed = self._use_cache and execution.key() is None
+            self._before = tuple(execution.env.heap) if is_hashed else ()
             return self._nodes[depth].code
         last = self._nodes[depth - 1] if depth else None
         histories = self._histories(execution, last)
@@ -90,7 +91,7 @@ class DepthFirst:
 
     def _histories(self, execution: Execution, last: _Node | None) -> tuple[int, ...]:
         """Return a hash of what each thread has observed, the last step included."""
-        if not self._use_cache:
+        if not self._use_cache or execution.key() is not None:
             return ()
         before, self._before = self._before, tuple(execution.env.heap)
         if last is None:
@@ -111,7 +112,10 @@ class DepthFirst:
     ) -> bool:
         running = last.code & (1 << THREAD_BITS) - 1 if last is not None else -1
         bounded = self.max_preemptions is not None
-        key = (self._before, histories, execution.nr_faults, running if bounded else None)
+        state = execution.key()
+        if state is None:
+            state = self._before, histories, execution.nr_faults
+        key = state, running if bounded else None
         cost = self._seen.get(key)
         if cost is not None and (not bounded or cost <= used):
             return True

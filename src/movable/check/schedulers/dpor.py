@@ -10,7 +10,7 @@ on the earlier one; if none of them was or will be tried at that point, one is n
 thread in a sleep set needs no trying: all that it could lead to was seen.
 """
 
-from movable.check.execution import THREAD_BITS, Execution, accesses_of
+from movable.check.execution import THREAD_BITS, Execution
 from movable.check.schedulers.protocol import STOP, first_of
 from movable.check.trace import Trace, conflict
 
@@ -93,8 +93,8 @@ class DporScheduler:
         while left:
             bit = left & -left
             left ^= bit
-            step = execution.pending[bit.bit_length() - 1]
-            if step is not None and not conflict(accesses_of(step), done):
+            thread = bit.bit_length() - 1
+            if execution.pending[thread] and not conflict(execution.accesses_of(thread), done):
                 sleep |= bit
         return sleep
 
@@ -121,23 +121,23 @@ class DporScheduler:
             self._integrate(trace)
         for thread, step in enumerate(execution.pending):
             if step is not None:
-                accesses, is_blocking = accesses_of(step), step.ready is not None
-                clock, races = trace.races_of(thread, accesses, is_blocking)
+                accesses, is_blocking = execution.accesses_of(thread), step.ready is not None
+                joined, races = trace.races_of(thread, accesses, is_blocking)
                 for number, is_forced in races:
-                    past = trace.clock_of(thread) if is_forced else clock
+                    past = trace.past_of(thread) if is_forced else joined
                     self._reverse(trace, number, thread, past)
 
     def _integrate(self, trace: Trace) -> None:
         """Note the races of the last event."""
-        thread, _, _, clock = trace.events[-1]
+        thread, _, _, joined = trace.events[-1]
         end = len(trace.events) - 1
         for number, is_forced in trace.races:
-            past = trace.clock_before(thread) if is_forced else clock
+            past = trace.past_before(thread) if is_forced else joined
             self._reverse(trace, number, thread, past, end)
         trace.races = []
 
     def _reverse(
-        self, trace: Trace, number: int, thread: int, past: list[int], end: int | None = None
+        self, trace: Trace, number: int, thread: int, past: int, end: int | None = None
     ) -> None:
         """Have the step of `thread`, whose past is `past`, tried before event `number`."""
         node = self._nodes[number]
@@ -149,27 +149,14 @@ class DporScheduler:
                 bit = 1 << thread
                 node.backtrack |= bit if initials & bit else initials & -initials
 
-    def _initials(
-        self, trace: Trace, number: int, thread: int, past: list[int], end: int | None
-    ) -> int:
+    def _initials(self, trace: Trace, number: int, thread: int, past: int, end: int | None) -> int:
         """Return the threads that may go first in what does not depend on event `number`."""
-        events = trace.events
-        racing = events[number][0]
-        firsts: list[tuple[int, int]] = []
-        seen = initials = 0
-        for position in range(number + 1, len(events) if end is None else end):
-            other_thread, _, _, clock = events[position]
-            bit = 1 << other_thread
-            if seen & bit or clock[racing] > number:
-                continue
-            seen |= bit
-            for other, first in firsts:
-                if clock[other] > first:
-                    break
-            else:
-                initials |= bit
-            firsts.append((other_thread, position))
-        bit = 1 << thread
-        if not seen & bit and all(past[other] <= first for other, first in firsts):
-            initials |= bit
-        return initials
+        others = initials = 0  # Bits of events, bits of threads.
+        bit = 1 << number
+        for other, _, _, joined in trace.events[number + 1 : end]:
+            bit <<= 1
+            if not joined >> number & 1:
+                if not joined & others:
+                    initials |= 1 << other
+                others |= bit
+        return initials if past & others else initials | 1 << thread
