@@ -4,6 +4,7 @@ They stand beside what page flags and page_owner tell page by page, and are neve
 total cannot say which pageblocks it costs.
 """
 
+import re
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
@@ -19,12 +20,17 @@ from movable.mm.snapshot import Snapshot
 
 _CHUNK_NR_PAGES = 1 << 22
 _MAX_COUNTED = 1 << 22
+_SLABS = re.compile(r"sys/kernel/slab/([^/]+)/slabs")
+_COUNT, _ORDER = re.compile(r"[0-9]{1,15}"), re.compile(r"[0-9]{1,2}")
 _MEM_USED_TOTAL = 2  # The third number of mm_stat: bytes that the device's pool holds.
 
 
 @dataclass(frozen=True, slots=True)
 class Holding:
-    """Pages that `name` holds, as `source` says: slabinfo, allocinfo, zram, vmstat, kpagecgroup."""
+    """Pages that `name` holds, as `source` says.
+
+    Sources: slabinfo, sys/kernel/slab, allocinfo, zram, vmstat, kpagecgroup.
+    """
 
     source: str
     name: str
@@ -58,10 +64,26 @@ def _slab_caches(snapshot: Snapshot) -> Iterator[Holding]:
     try:
         caches = parse_slabinfo(_text(snapshot, "slabinfo"))
     except ParseError:
+        yield from _slab_directories(snapshot)
         return
     for name, nr_pages in caches.items():
         if nr_pages:
             yield Holding("slabinfo", name, nr_pages)
+
+
+def _slab_directories(snapshot: Snapshot) -> Iterator[Holding]:
+    """Yield caches by /sys/kernel/slab, which everybody may read: a directory for each.
+
+    Caches that were merged share one, of a name like ":0000192".
+    """
+    for path in snapshot.texts:
+        if (found := _SLABS.fullmatch(path)) is None:
+            continue
+        slabs = _text(snapshot, path).split()
+        order = _text(snapshot, path.removesuffix("slabs") + "order").strip()
+        is_told = slabs and _COUNT.fullmatch(slabs[0]) and _ORDER.fullmatch(order)
+        if is_told and (nr_pages := int(slabs[0]) << int(order)):
+            yield Holding("sys/kernel/slab", found[1], nr_pages)
 
 
 def _allocation_sites(snapshot: Snapshot) -> Iterator[Holding]:

@@ -7,10 +7,12 @@ import numpy as np
 import pytest
 
 from movable.capture.allocinfo import AllocationSite, parse_allocinfo
+from movable.capture.files import open_snapshot
 from movable.capture.meminfo import parse_meminfo
 from movable.capture.slabinfo import parse_slabinfo
 from movable.errors import ParseError
 from movable.frames.holdings import Holding, holdings_of
+from raw_files import write_root
 from recorded import recorded
 
 DATA = Path(__file__).parents[2] / "data"
@@ -54,6 +56,23 @@ def test_sites_without_memory_are_left_out() -> None:
 def test_allocinfo_in_another_form_is_refused(text: str) -> None:
     with pytest.raises(ParseError, match="allocinfo:"):
         parse_allocinfo(text)
+
+
+def test_without_slabinfo_the_directories_of_the_caches_tell(tmp_path: Path) -> None:
+    root = write_root(tmp_path)
+    for cache, slabs, order in (("dentry", "15637 N0=15637\n", "0\n"), ("ext4", "4895", "2\n")):
+        directory = root / "sys/kernel/slab" / cache
+        directory.mkdir(parents=True)
+        (directory / "slabs").write_text(slabs)
+        (directory / "order").write_text(order)
+    (root / "sys/kernel/slab/broken").mkdir()
+    (root / "sys/kernel/slab/broken/slabs").write_text("x\n")
+    (root / "sys/kernel/slab/:0000192").symlink_to(root / "sys/kernel/slab/dentry")
+
+    assert holdings_of(open_snapshot(root)) == (
+        Holding("sys/kernel/slab", "ext4", 4895 * 4),
+        Holding("sys/kernel/slab", "dentry", 15637),
+    )
 
 
 def test_zram_and_balloon_tell_what_they_hold() -> None:
