@@ -16,8 +16,8 @@ from bench_cli import synthetic
 
 from movable.compiled.classify import decompose_free
 from movable.frames.owners import owners_of
+from movable.predict.actions import perform_once
 from movable.predict.costs import costs_of
-from movable.predict.whatif import perform_once
 
 T = TypeVar("T")
 

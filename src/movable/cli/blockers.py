@@ -44,7 +44,7 @@ class BlockersCommand:
         frames = load(args.snapshot, output, rules=args.rules)
         with output.progress("compacting, then counting what is still in the way"):
             owners = owners_for(frames, args)
-            from movable.predict.whatif import perform_once
+            from movable.predict.actions import perform_once
 
             after = perform_once(frames, "compact_memory").pages.kind
             costs = costs_of(frames, owners, after, order=order)

@@ -255,7 +255,7 @@ def _paint_large_heads(
     rules: LinuxRules,
 ) -> None:
     """Correct what the first page's order decides; `fates` is modified in place."""
-    heads = np.flatnonzero(orders)
+    heads = np.flatnonzero(orders != 0)  # Of booleans: several times as fast.
     kind = kinds[heads] & KIND_MASK
     by_kind = fates_by_kind()
     in_use = (by_kind[kind] == Fate.MOVES) | (kind == PageKind.HUGETLB)

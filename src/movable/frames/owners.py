@@ -71,9 +71,8 @@ class Owners:
     def codes(self, start_pfn: int, end_pfn: int) -> NDArray[np.uint16]:
         """Return the owner's code of each page from `start_pfn` to before `end_pfn`: uint16."""
         states = self._frames.kinds[start_pfn:end_pfn]
-        codes: NDArray[np.uint16] = _BY_STATE[0][states]
-        is_movable = _in_movable_pageblock(self._frames, start_pfn, end_pfn)
-        codes[is_movable] = _BY_STATE[1][states[is_movable]]
+        row = _in_movable_pageblock(self._frames, start_pfn, end_pfn).astype(np.uint16)
+        codes: NDArray[np.uint16] = _BY_STATE.ravel()[(row << 8) | states]
         if self._told is None or self._by_told is None:
             return codes
         told = self._told[start_pfn:end_pfn]

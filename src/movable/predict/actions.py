@@ -8,11 +8,13 @@ from numpy.typing import NDArray
 
 from movable.errors import UsageError
 from movable.frames.frames import Frames
+from movable.frames.movability import unevictable_allowed
 from movable.frames.truth import Truth
 from movable.mm.constants import MAX_PAGE_ORDER, PAGEBLOCK_ORDER
 from movable.model.gfp import parse_gfp
 from movable.model.requests import allocate, hugepages
 from movable.model.run import Run, compact_memory, kcompactd, proactive
+from movable.model.zone import roles_of
 
 Perform = Callable[[Frames, NDArray[np.uint8]], Run]
 
@@ -49,6 +51,12 @@ def parse_action(action: str, frames: Frames, truth: Truth | None = None) -> Per
         percent = _number(action, "N", arguments[0], 100) if arguments else default
         return partial(proactive, proactiveness=percent)
     raise UsageError(f"no action {action!r}: there are {ACTIONS}")
+
+
+def perform_once(frames: Frames, action: str, truth: Truth | None = None) -> Run:
+    """Run `action` on the model once: the forecast without its range."""
+    roles = roles_of(unevictable_allowed=unevictable_allowed(frames.snapshot))
+    return parse_action(action, frames, truth)(frames, roles)
 
 
 def _number(action: str, name: str, text: str, most: int) -> int:

@@ -21,7 +21,7 @@ from movable.mm.constants import (
     PAGEBLOCK_ORDER,
 )
 from movable.mm.zoneinfo import ZoneInfo
-from movable.predict.blockers import whole_pageblocks
+from movable.predict.block_counts import whole_blocks
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +67,7 @@ def analyse_blocks(frames: Frames, owners: Owners) -> tuple[ZoneAnalysis, ...]:
 def _analyse(frames: Frames, owners: Owners, zone: ZoneInfo) -> ZoneAnalysis:
     sums = np.zeros((MIGRATE_TYPES, 7), dtype=np.int64)
     stay = np.zeros((MIGRATE_TYPES, len(owners.names)), dtype=np.int64)
-    for start_pfn, end_pfn in whole_pageblocks(zone, len(frames.kinds)):
+    for start_pfn, end_pfn in whole_blocks(zone, len(frames.kinds)):
         pages = slice(start_pfn, end_pfn)
         fates = page_fates(
             frames.kinds[pages],

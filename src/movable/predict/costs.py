@@ -23,18 +23,15 @@ from movable.compiled.costs import (
     NR_PAGES_ALONE,
     NR_SHARED,
     NR_WHOLE,
-    count_costs,
 )
 from movable.frames.available import check_order
 from movable.frames.frames import Frames
 from movable.frames.holdings import Holding, holdings_of
-from movable.frames.movability import FIXED_KINDS, page_fates, unevictable_allowed
+from movable.frames.movability import FIXED_KINDS
 from movable.frames.owners import Owners
 from movable.mm.constants import PAGEBLOCK_ORDER
 from movable.mm.doubt import Doubt
-from movable.mm.kinds import KIND_MASK, PageKind
-from movable.mm.zoneinfo import ZoneInfo
-from movable.predict.blockers import whole_pageblocks
+from movable.predict.block_counts import count_blocks
 
 _FIXED = frozenset(kind.name.lower() for kind in FIXED_KINDS)
 
@@ -126,8 +123,13 @@ def costs_of(
     gain = np.zeros(nr_owners, dtype=np.int64)
     nr_room = 0
     for zone in frames.snapshot.populated_zones:
-        here, sums = _count_zone(
-            frames, owners, zone, frames.kinds if kinds is None else kinds, order
+        here, sums = count_blocks(
+            frames,
+            zone,
+            frames.kinds if kinds is None else kinds,
+            owners.codes,
+            nr_codes=nr_owners,
+            order=order,
         )
         room = int(sums[NR_FREE_PAGES]) >> order
         gain += np.minimum(here[:, NR_ALONE], room)
@@ -150,29 +152,6 @@ _UPPER_BOUND = Doubt(
     "“if movable” is an upper bound: it takes every page of the owner as movable at any moment, "
     "and free pages as wherever they are needed; `movable whatif` replays the compaction",
 )
-
-
-def _count_zone(
-    frames: Frames, owners: Owners, zone: ZoneInfo, states: NDArray[np.uint8], order: int
-) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    nr_owners = len(owners.names)
-    counts = np.zeros((nr_owners, NR_SHARED + 1), dtype=np.int64)
-    totals = np.zeros(NR_FREE_PAGES + 1, dtype=np.int64)
-    here, touched = np.zeros((2, nr_owners), dtype=np.int64)
-    allowed = unevictable_allowed(frames.snapshot)
-    for start_pfn, end_pfn in whole_pageblocks(zone, len(frames.kinds), order):
-        pages = slice(start_pfn, end_pfn)
-        fates = page_fates(
-            frames.kinds[pages],
-            frames.orders[pages],
-            frames.rules.rules,
-            unevictable_allowed=allowed,
-        )
-        kinds_now = states[pages] & np.uint8(KIND_MASK)
-        is_free = (kinds_now == PageKind.FREE) | (kinds_now == PageKind.PCP)
-        codes = owners.codes(start_pfn, end_pfn)
-        count_costs(codes, fates, is_free, order, here, touched, counts, totals)
-    return counts, totals
 
 
 def _ranked(

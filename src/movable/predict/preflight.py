@@ -23,8 +23,8 @@ from movable.mm.constants import MIGRATE_MOVABLE, PAGEBLOCK_ORDER
 from movable.mm.doubt import Doubt
 from movable.mm.snapshot import Snapshot
 from movable.model.gfp import parse_gfp
+from movable.predict.actions import perform_once
 from movable.predict.forecast import Forecast, predict
-from movable.predict.whatif import perform_once
 
 MAX_COUNT: Final = 100_000_000
 

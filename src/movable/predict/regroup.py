@@ -19,7 +19,7 @@ from movable.frames.movability import Fate, page_fates, unevictable_allowed
 from movable.mm.constants import MAX_PAGE_ORDER, PAGEBLOCK_ORDER
 from movable.mm.kinds import KIND_MASK, PageKind
 from movable.mm.zoneinfo import ZoneInfo
-from movable.predict.blockers import whole_pageblocks
+from movable.predict.block_counts import whole_blocks
 from movable.predict.forecast import Forecast
 
 MIN_ORDER: Final = 1
@@ -104,7 +104,7 @@ def _units(row: tuple[int, ...], order: int) -> int:
 def _count(frames: Frames, zone: ZoneInfo, is_moved: NDArray[np.bool_], order: int) -> _Count:
     count = _Count()
     shape = (-1, 1 << order)
-    for start_pfn, end_pfn in whole_pageblocks(zone, len(frames.kinds), order):
+    for start_pfn, end_pfn in whole_blocks(zone, len(frames.kinds), order):
         pages = slice(start_pfn, end_pfn)
         fates = page_fates(
             frames.kinds[pages],

@@ -30,6 +30,7 @@ from movable.mm.kinds import KIND_MASK, PageKind
 from movable.mm.pfn import aligned_order
 from movable.mm.snapshot import Snapshot
 from movable.mm.zoneinfo import ZoneInfo
+from movable.predict.actions import perform_once
 from movable.predict.forecast import Forecast, nr_huge_of, predict
 from movable.predict.recording import (
     NotScorableError,
@@ -50,7 +51,7 @@ from movable.predict.scorecard import (
     ZoneScore,
     sum_rows,
 )
-from movable.predict.whatif import drawn_range, perform_once, scattered
+from movable.predict.whatif import drawn_range, scattered
 
 
 def score(path: Path, *, with_truth: bool = False) -> tuple[Score, ...]:

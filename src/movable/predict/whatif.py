@@ -28,9 +28,7 @@ from movable.mm.constants import PAGEBLOCK_ORDER
 from movable.mm.doubt import Doubt
 from movable.mm.kinds import KIND_MASK, TAIL, PageKind
 from movable.mm.rules import LinuxRules
-from movable.model.run import Run
-from movable.model.zone import roles_of
-from movable.predict.actions import parse_action
+from movable.predict.actions import perform_once
 from movable.predict.cma import CmaArea, with_cma_area
 from movable.predict.forecast import Forecast, nr_huge_of, predict
 from movable.predict.from_boot import FromBoot, from_boot
@@ -435,12 +433,6 @@ def drawn_range(
     drawn = np.array([outcome(fraction, draw) for draw in range(1, nr_draws + 1)])
     deviation = math.ceil(drawn.std(ddof=1))
     return max(0, int(drawn.min()) - deviation), int(drawn.max()) + deviation
-
-
-def perform_once(frames: Frames, action: str, truth: Truth | None = None) -> Run:
-    """Run `action` on the model once: the forecast without its range."""
-    roles = roles_of(unevictable_allowed=unevictable_allowed(frames.snapshot))
-    return parse_action(action, frames, truth)(frames, roles)
 
 
 def _doubts(

@@ -11,6 +11,7 @@ from movable.frames.owners import owners_of
 from movable.mm.constants import PAGEBLOCK_ORDER
 from movable.mm.kinds import PageKind
 from movable.mm.rules import RULES
+from movable.predict.actions import perform_once
 from movable.predict.forecast import nr_huge_of
 from movable.predict.from_boot import from_boot
 from movable.predict.whatif import (
@@ -18,7 +19,6 @@ from movable.predict.whatif import (
     clustered,
     made_movable,
     mechanism_of,
-    perform_once,
     scattered,
     whatif,
 )
