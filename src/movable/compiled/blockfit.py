@@ -174,9 +174,9 @@ def search_labels(
 def _give(problem: Problem, level: int, needs: NDArray[np.int64], nr_members: int) -> None:
     """Add `nr_members` of the level's class to what its type still needs."""
     nr_types = needs.shape[0]
+    item, label = level // nr_types, level % nr_types
     for column in range(needs.shape[1]):
-        step = nr_members * problem.vectors[level // nr_types, column]
-        needs[level % nr_types, column] += step
+        needs[label, column] += nr_members * problem.vectors[item, column]
 
 
 @inlined
@@ -198,14 +198,16 @@ def _most_of(
 ) -> int:
     """Return the most members that this level may take; below the least where there is no way."""
     nr_types = needs.shape[0]
-    most = problem.sizes[level // nr_types]
-    for at in range(level - level % nr_types, level):
+    item, label = level // nr_types, level % nr_types
+    most = problem.sizes[item]
+    for at in range(level - label, level):
         most -= taken[at]
     for column in range(needs.shape[1]):
-        each = problem.vectors[level // nr_types, column]
-        need = needs[level % nr_types, column]
+        each = problem.vectors[item, column]
+        need = needs[label, column]
         if each > 0:
-            most = min(most, need // each)
+            if each * most > need:  # Else dividing, which takes long, would not make it less.
+                most = need // each
         elif need > problem.bounds[level + nr_types, column]:
             return -1
     return most
@@ -215,12 +217,13 @@ def _most_of(
 def _least_of(problem: Problem, level: int, needs: NDArray[np.int64]) -> int:
     """Return the least members that this level must take, for what later ones cannot supply."""
     nr_types = needs.shape[0]
+    item, label = level // nr_types, level % nr_types
     least = 0
     for column in range(needs.shape[1]):
-        each = problem.vectors[level // nr_types, column]
-        missing = needs[level % nr_types, column] - problem.bounds[level + nr_types, column]
-        if each > 0 and missing > 0:
-            least = max(least, -(-missing // each))
+        each = problem.vectors[item, column]
+        missing = needs[label, column] - problem.bounds[level + nr_types, column]
+        if each > 0 and missing > each * least:
+            least = -(-missing // each)
     return least
 
 
