@@ -12,7 +12,9 @@ SMALL := tests/property $(wildcard tests/unit/compiled tests/unit/model)
 
 .PHONY: report test lint test-no-jit test-bounds test-jit clean
 
+# An editable install leaves compiling to the first run; with PYTHONDONTWRITEBYTECODE, to each run.
 report: $(VENV)/installed
+	@$(BIN)/python -m compileall -q src/movable
 	@$(BIN)/python -m movable --version
 	@if $(MAY_CAPTURE) && $(BIN)/movable capture -o this-machine.movable --force; then \
 		snapshot=this-machine.movable; \

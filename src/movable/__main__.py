@@ -1,6 +1,7 @@
 """``python -m movable`` and the ``movable`` command."""
 
 import gc
+import os
 import sys
 from typing import Final
 
@@ -13,6 +14,8 @@ def main() -> int:
     from movable.cli import run
 
     gc.set_threshold(_YOUNG_OBJECTS)
+    # NumPy's linear algebra is not used here, and would start a thread for each CPU.
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     code = run(sys.argv[1:])
     # The process ends with all it holds.  Without this the interpreter first frees Numba's objects
     # one by one, which takes a fifth of a second.

@@ -57,6 +57,24 @@ print(gc.get_freeze_count() > 1000, len(gc.get_objects()) < 1000)
     assert result.stdout.splitlines()[-1] == "True True"
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux has /proc/self/task")
+def test_numpy_starts_no_threads_for_algebra_that_is_not_used() -> None:
+    program = """
+import os, sys
+from movable.__main__ import main
+sys.argv = ["movable", "--version"]
+main()
+import numpy
+print(len(os.listdir("/proc/self/task")))
+"""
+    environ = {key: value for key, value in os.environ.items() if "OPENBLAS" not in key}
+    result = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=True, env=environ
+    )
+
+    assert result.stdout.splitlines()[-1] == "1"
+
+
 @pytest.mark.parametrize("name", COMMANDS)
 def test_help_of_a_command_loads_nothing_heavy(name: str) -> None:
     program = f"""
