@@ -12,6 +12,7 @@ class Compaction:
     """What a run did: `moves` are (source, destination, order), in order; `freed` went nowhere."""
 
     zone: Scanners
+    splits_upward: bool
     moves: list[tuple[int, int, int]] = field(default_factory=list)
     freed: list[int] = field(default_factory=list)
     nr_migrated: int = 0
@@ -25,9 +26,14 @@ class Compaction:
         return self.zone.nr_isolated
 
 
-def compact(layout: Layout, *, is_new: bool) -> Compaction:
-    """Compact the zone by 6.12's rules, or by 6.1's."""
-    run = Compaction(Scanners(layout, is_new))
+def compact(layout: Layout, *, is_new: bool, splits_upward: bool) -> Compaction:
+    """Compact the zone by 6.12's rules, or by 6.1's.
+
+    Args:
+        splits_upward: whether a split folio's pages are queued from the second to the last, and
+            then the first, as since 6.15.
+    """
+    run = Compaction(Scanners(layout, is_new), splits_upward)
     zone = run.zone
     last = 0
     while zone.free_pfn >> PAGEBLOCK_ORDER > zone.migrate_pfn >> PAGEBLOCK_ORDER:
@@ -94,11 +100,11 @@ def _migrate_batch(run: Compaction) -> bool:
     for src in reversed(zone.sources):
         folio = zone.folios[src]
         if folio.order > 1 and folio.unmapped:
-            pieces += _split(zone, src)
+            pieces += _split(run, src)
             continue
         dst = zone.draw(folio.order)
         if dst is None and folio.order > 0:
-            pieces += _split(zone, src)
+            pieces += _split(run, src)
         elif dst is None:
             run.nr_failed += 1
             ran_out = True
@@ -116,13 +122,14 @@ def _migrate_batch(run: Compaction) -> bool:
     return ran_out
 
 
-def _split(zone: Scanners, pfn: int) -> list[int]:
-    """Split a folio; return its pages as they are queued: from the highest down."""
-    folio = zone.folios.pop(pfn)
-    pages = list(range(pfn + (1 << folio.order) - 1, pfn - 1, -1))
+def _split(run: Compaction, pfn: int) -> list[int]:
+    """Split a folio; return its pages as they are queued: the tails, then the first."""
+    folio = run.zone.folios.pop(pfn)
+    tails = list(range(pfn + 1, pfn + (1 << folio.order)))
+    pages = [*(tails if run.splits_upward else reversed(tails)), pfn]
     for page in pages:
         is_unmapped = page - pfn in folio.unmapped
-        zone.folios[page] = Folio(folio.what, 0, frozenset({0}) if is_unmapped else frozenset())
+        run.zone.folios[page] = Folio(folio.what, 0, frozenset({0}) if is_unmapped else frozenset())
     return pages
 
 

@@ -155,18 +155,20 @@ def move_folio(
 
 
 @compiled
-def split_folio(pages: Pages, cc: np.void, pfn: int, nr_pieces: int) -> int:
+def split_folio(pages: Pages, rules: np.void, cc: np.void, pfn: int, nr_pieces: int) -> int:
     """Split the large folio at `pfn` into base pages, and queue them behind `nr_pieces` others.
 
     Returns:
         How many pieces are queued now, in ``cc["dst"]`` from the end downward: tails from the
-        highest down, then the head, as Linux adds them.
+        highest down (until 6.14) or up to the highest, then the head, as Linux adds them.
 
-    Source: __split_huge_page(), mm/huge_memory.c; try_split_folio(), mm/migrate.c.
+    Source: __split_huge_page(), __folio_split(), mm/huge_memory.c; try_split_folio(),
+    mm/migrate.c.
     """
     nr_pages = 1 << int64(pages.order[pfn])
     pages.order[pfn] = 0
-    for page in range(pfn + nr_pages - 1, pfn - 1, -1):
+    for number in range(1, nr_pages + 1):
+        page = pfn + number % nr_pages if rules["splits_ascending"] else pfn + nr_pages - number
         pages.kind[page] &= 0xFF & ~TAIL
         pages.order[page] = 0
         nr_pieces += 1
@@ -214,12 +216,12 @@ def draw_batch(pages: Pages, zone: np.void, rules: np.void, cc: np.void) -> Draw
         src = int(cc["isolated"][folio])
         order = int64(pages.order[src])
         if order > 0 and is_partially_mapped(pages, src):
-            nr_pieces = split_folio(pages, cc, src, nr_pieces)
+            nr_pieces = split_folio(pages, rules, cc, src, nr_pieces)
             result = 1
             continue
         dst = compaction_alloc(pages, zone, rules, cc, order)
         if dst == NO_PAGE and order > 0:
-            nr_pieces = split_folio(pages, cc, src, nr_pieces)
+            nr_pieces = split_folio(pages, rules, cc, src, nr_pieces)
             result = 1
             continue
         if dst == NO_PAGE:

@@ -12,7 +12,7 @@ from movable.frames.absent import mark_holes, mark_uninitialised
 from movable.frames.frames import Frames, ZoneReconciliation
 from movable.frames.geometry import check_geometry
 from movable.frames.kinds import Kinds, kinds_of
-from movable.frames.metadata import written_metadata
+from movable.frames.metadata import kept_metadata, written_metadata
 from movable.frames.page_owner import with_told_types
 from movable.frames.pageblocks import Confidence, Pageblocks, infer_pageblock_types
 from movable.frames.pcp import balloon_moves, find_pcp_pages, find_zsmalloc_pages
@@ -108,7 +108,7 @@ class _Draft:
         self.kinds[zsmalloc.pfns] = PageKind.ZSMALLOC
         pcp = find_pcp_pages(self.snapshot, self.kinds, self.pageblocks)
         self.kinds[pcp.pfns] = PageKind.PCP
-        self._free_metadata()
+        self._judge_metadata()
         self._doubt_types()
 
     def apply(self, truth: Truth) -> None:
@@ -120,7 +120,7 @@ class _Draft:
         self._mark_flagless(truth.movable_ops_pfns, PageKind.DRIVER)
         pinned = pinned_pfns(truth, self.snapshot)
         is_anon = np.isin(self.kinds[pinned] & KIND_MASK, (PageKind.ANON, PageKind.ANON_MLOCKED))
-        self._free_metadata()
+        self._judge_metadata()
         self.kinds[pinned[is_anon]] = PageKind.PINNED
         self.kinds[pinned[~is_anon]] = PageKind.FILE_STUCK
         self.doubts.append(
@@ -129,8 +129,10 @@ class _Draft:
             )
         )
 
-    def _free_metadata(self) -> None:
+    def _judge_metadata(self) -> None:
+        kept = kept_metadata(self.snapshot, self.kinds, self.pageblocks.types)
         self.kinds[written_metadata(self.snapshot, self.kinds)] = PageKind.FILE_DIRTY
+        self.kinds[kept] = PageKind.BLOCKDEV
 
     def finish(self) -> Frames:
         """Reconcile what was found with the kernel's counts, and seal it."""

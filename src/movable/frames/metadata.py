@@ -1,12 +1,14 @@
-"""Block-device metadata: which of its pages a journal holds.
+"""Block-device metadata: which of its pages a journal or a file system holds.
 
 Compaction moves a page of metadata only if nobody holds one of its buffers.  ext4's journal holds
 each that it logged, until the block is written to its own place: the page is DIRTY till then.  What
-mounting read and keeps (the superblock, group descriptors) is held as well, a few pages a file
-system, and so is what the running transaction changed; neither shows.
+mounting read and keeps (the superblock, group descriptors, the journal's superblock) is held as
+well, a few pages a file system: it asks for these as unmovable, so they lie in Unmovable
+pageblocks.  What the running transaction changed is held, too, and does not show.
 
 Source: __buffer_migrate_folio(), mm/migrate.c; jbd2_journal_add_journal_head() and
-__jbd2_journal_remove_checkpoint(), fs/jbd2, 6.1 and 6.12.
+__jbd2_journal_remove_checkpoint(), fs/jbd2; sb_bread_unmovable(), getblk_unmovable(),
+include/linux/buffer_head.h, and who calls them; 6.1 and 6.12.
 """
 
 from typing import Final
@@ -16,7 +18,12 @@ from numpy.typing import NDArray
 
 from movable.capture.slabinfo import parse_slabinfo
 from movable.errors import ParseError
-from movable.mm.constants import PAGE_SIZE
+from movable.mm.constants import (
+    MIGRATE_UNMOVABLE,
+    PAGE_SIZE,
+    PAGEBLOCK_NR_PAGES,
+    PAGEBLOCK_ORDER,
+)
 from movable.mm.flags import KPF_DIRTY, KPF_LRU, KPF_PRIVATE, KPF_SWAPBACKED, KPF_UPTODATE
 from movable.mm.kinds import KIND_MASK, PageKind
 from movable.mm.snapshot import Snapshot
@@ -40,10 +47,30 @@ def written_metadata(snapshot: Snapshot, kinds: NDArray[np.uint8]) -> NDArray[np
     return pfns[:0] if most is None else pfns[: max(0, len(pfns) - most)]
 
 
+def kept_metadata(
+    snapshot: Snapshot, kinds: NDArray[np.uint8], types: NDArray[np.uint8]
+) -> NDArray[np.int64]:
+    """Return pages of metadata, clean or dirty, that a file system keeps while it is mounted.
+
+    Args:
+        kinds: state bytes, one a PFN; only read.
+        types: migratetypes, one a pageblock.
+    """
+    nr_whole = min(len(kinds) >> PAGEBLOCK_ORDER, len(types))
+    pageblocks = np.flatnonzero(types[:nr_whole] == MIGRATE_UNMOVABLE)
+    states = kinds[: nr_whole << PAGEBLOCK_ORDER].reshape(nr_whole, PAGEBLOCK_NR_PAGES)
+    found = states[pageblocks] & KIND_MASK
+    of, page = np.nonzero((found == PageKind.FILE) | (found == PageKind.BLOCKDEV))
+    pfns = (pageblocks[of] << PAGEBLOCK_ORDER) + page
+    dirty = np.uint64(1 << KPF_DIRTY)
+    kept: NDArray[np.int64] = pfns[clean_metadata(snapshot.flags[pfns] & ~dirty)]
+    return kept
+
+
 def clean_metadata(words: NDArray[np.uint64]) -> NDArray[np.int64]:
     """Return which of some pages, by their flags, are metadata that is not dirty.
 
-    Which few of them are held does not show.
+    A file system holds those in Unmovable pageblocks: `kept_metadata`.
     """
     is_set, is_clear = np.uint64(_SET), np.uint64(_CLEAR)
     pfns: NDArray[np.int64] = np.flatnonzero(words & (is_set | is_clear) == is_set)

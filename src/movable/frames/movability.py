@@ -95,9 +95,10 @@ _BY_KIND: Final = {
     ),
     PageKind.BLOCKDEV: Why(
         _S,
-        "It is dirty block-device page cache, as a rule file-system metadata: compaction isolates "
-        "it, but cannot copy it while a journal holds its buffers, as it does until they are "
-        "written to their own place.",
+        "It is block-device page cache, as a rule file-system metadata: compaction isolates it, "
+        "but cannot copy it while its buffers are held, by a journal if it is dirty, until they "
+        "are written to their own place, or by the file system that keeps it, if it lies in an "
+        "Unmovable pageblock.",
     ),
     PageKind.KSM: Why(_M, "It is a page merged by KSM: it moves, with all its mappings."),
     PageKind.HUGETLB: Why(_S, "It belongs to a hugetlb page, which compaction never isolates."),

@@ -35,7 +35,7 @@ class PageKind(IntEnum):
     FILE_STUCK = 11  # Page cache without a migrate callback (ramfs): isolated, never moved.
     SHMEM = 12
     SHMEM_UNEVICTABLE = 13
-    BLOCKDEV = 14  # Dirty block-device metadata: a journal holds its buffers, most likely.
+    BLOCKDEV = 14  # Block-device metadata: its buffers are held, most likely.
     KSM = 15
     HUGETLB = 16
     BALLOON = 17  # OFFLINE pages of a driver whose balloon can move.

@@ -63,6 +63,9 @@ class LinuxRules(NamedTuple):
     frees_ascending: bool
     """Pages freed together are freed from the first to the last, not the other way round (6.9)."""
 
+    splits_ascending: bool
+    """The tails of a split folio are queued from the first to the last, not downward (6.15)."""
+
     highatomic_free_only: bool
     """Watermarks leave out only the free pages of HighAtomic blocks, not all their pages (6.12)."""
 
@@ -99,6 +102,7 @@ LINUX_6_1: Final = LinuxRules(
     unaligned_skip_test=False,
     freelist_hygiene=False,
     frees_ascending=False,
+    splits_ascending=False,
     highatomic_free_only=False,
     pcp_auto_high=False,
     page_type_movable=False,
@@ -124,6 +128,7 @@ LINUX_6_12: Final = LinuxRules(
     unaligned_skip_test=True,
     freelist_hygiene=True,
     frees_ascending=True,
+    splits_ascending=False,
     highatomic_free_only=True,
     pcp_auto_high=True,
     page_type_movable=False,
@@ -133,6 +138,7 @@ LINUX_6_12: Final = LinuxRules(
 )
 
 LINUX_6_17: Final = LINUX_6_12._replace(
+    splits_ascending=True,
     page_type_movable=True,
     nopage_reads_zero=True,
     proactive_leeway=True,

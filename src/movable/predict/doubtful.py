@@ -155,11 +155,12 @@ def _look(frames: Frames, start: int) -> _Chunk:
     here = slice(start, start + _CHUNK)
     kinds, orders, words = frames.kinds[here], frames.orders[here], frames.snapshot.flags[here]
     is_anon = _is_base_anon(kinds, orders)
+    clean = clean_metadata(words)
     return _Chunk(
         touched=np.flatnonzero(is_anon & (words & _USED == _REFERENCED)) + start,
         driver=np.flatnonzero((kinds == PageKind.KERNEL) & (orders == 0)) + start,
         metadata=np.flatnonzero(kinds & KIND_MASK == PageKind.BLOCKDEV) + start,
-        clean_metadata=clean_metadata(words) + start,
+        clean_metadata=clean[kinds[clean] & KIND_MASK != PageKind.BLOCKDEV] + start,
         nr_anon=int(np.count_nonzero(is_anon)),
     )
 

@@ -15,7 +15,7 @@ from movable.mm.constants import PAGEBLOCK_ORDER
 from movable.mm.doubt import Doubt
 from movable.mm.kinds import PageKind
 from movable.mm.state import Role
-from movable.mm.zoneinfo import ZoneKey
+from movable.mm.zoneinfo import ZoneInfo, ZoneKey
 from movable.model.run import Run, ZoneRun, are_apart, compact_in_place, compact_memory
 from movable.model.zone import roles_of
 from movable.predict.actions import Perform, parse_action
@@ -213,7 +213,7 @@ class _Again:
 def _with_range(forecast: Forecast, again: _Again, doubtful: DoubtfulPages) -> Forecast:
     """Widen the forecast to what its doubts allow: runs with doubtful pages stuck, and free."""
     frames, center = again.frames, forecast.totals.nr_huge_after
-    variants = list(doubtful.variants(frames))
+    variants = [*doubtful.variants(frames), *_drained(frames)]
     tasks = [(variant, zone) for variant in variants for zone in again.zones_of(variant)]
     gains = side_by_side(again.gain, tasks)
     seen, noise = [center], 1
@@ -224,7 +224,10 @@ def _with_range(forecast: Forecast, again: _Again, doubtful: DoubtfulPages) -> F
         else:
             seen.append(center + gain)
     if _is_undrained(frames):
-        seen.append(sum(nr_huge_of(zone.nr_free_now) for zone in again.first.zones))
+        seen.append(_nr_huge_now(again.first.zones))
+    for machine in _pooled(frames):
+        run = again.perform(machine, roles_for(machine, again.refused))
+        seen.append(_nr_huge_now(run.zones))
     for machine in _decayed(frames, forecast.action):
         run = again.perform(machine, roles_for(machine, again.refused))
         seen.append(_nr_huge_after(run.zones))
@@ -249,6 +252,31 @@ def _decayed(frames: Frames, action: str) -> Iterator[Frames]:
         yield replace(frames, snapshot=replace(frames.snapshot, zones=zones))
 
 
+def _drained(frames: Frames) -> Iterator[Variant]:
+    """Yield the machine whose per-CPU lists are empty: since 6.7 they shrink until the action."""
+    if _holds_much(frames) and frames.rules.rules.pcp_auto_high:
+        yield Variant(np.flatnonzero(frames.kinds == PageKind.PCP), PageKind.FREE)
+
+
+def _pooled(frames: Frames) -> Iterator[Frames]:
+    """Yield the machine where one CPU's lists hold what all do, if others hold a good deal."""
+    zones = frames.snapshot.zones
+    if _holds_much(frames) and any(_pool(zone) != zone for zone in zones):
+        pooled = tuple(map(_pool, zones))
+        yield replace(frames, snapshot=replace(frames.snapshot, zones=pooled))
+
+
+def _pool(zone: ZoneInfo) -> ZoneInfo:
+    """Let each list take as much as all CPUs' lists that hold pages."""
+    high = sum(pcp.high for pcp in zone.pagesets if pcp.count)
+    pagesets = (replace(pcp, high=high, high_min=high, high_max=high) for pcp in zone.pagesets)
+    return replace(zone, pagesets=tuple(pagesets)) if len(zone.pagesets) > 1 and high else zone
+
+
+def _nr_huge_now(zones: Iterable[ZoneRun]) -> int:
+    return sum(nr_huge_of(zone.nr_free_now) for zone in zones)
+
+
 def _nr_huge_after(zones: Iterable[ZoneRun]) -> int:
     return sum(nr_huge_of(zone.nr_free_after) for zone in zones)
 
@@ -259,6 +287,12 @@ def _is_undrained(frames: Frames) -> bool:
         zone.nr_pcp > 2 * sum(pcp.batch for pcp in zone.pagesets)
         for zone in frames.snapshot.populated_zones
     )
+
+
+def _holds_much(frames: Frames) -> bool:
+    """Whether per-CPU lists hold one page in a hundred: enough to matter, whoever holds them."""
+    zones = frames.snapshot.populated_zones
+    return sum(zone.nr_pcp for zone in zones) * 100 > sum(zone.present for zone in zones)
 
 
 def _doubts_of_action(run: Run, truth: Truth | None) -> Iterator[Doubt]:
@@ -288,13 +322,13 @@ def _doubts_of_lists(frames: Frames, action: str) -> Iterator[Doubt]:
 
 
 def _doubts_of_pages(frames: Frames, doubtful: DoubtfulPages) -> Iterator[Doubt]:
-    nr_dirty, nr_clean = len(doubtful.metadata), len(doubtful.clean_metadata)
-    if nr_dirty or nr_clean:
+    nr_held, nr_clean = len(doubtful.metadata), len(doubtful.clean_metadata)
+    if nr_held or nr_clean:
         yield Doubt(
             "blockdev-metadata",
-            f"{nr_dirty + nr_clean} pages of block-device metadata may move or be held by their "
-            f"file system; the {nr_dirty} that are dirty are taken to stay, and the range includes "
-            "that all move, and that all stay",
+            f"{nr_held + nr_clean} pages of block-device metadata may move or be held by their "
+            f"file system; the {nr_held} that are dirty, or in Unmovable pageblocks, are taken to "
+            "stay, and the range includes that all move, and that all stay",
         )
     if nr_driver := len(doubtful.driver):
         yield Doubt(
@@ -306,7 +340,8 @@ def _doubts_of_pages(frames: Frames, doubtful: DoubtfulPages) -> Iterator[Doubt]
         yield Doubt(
             "pcp-undrained",
             "per-CPU lists were not drained: free blocks count as if they were afterwards, and the "
-            "range includes what buddyinfo shows before that",
+            "range includes what buddyinfo shows before that, whichever CPU compacts, and that the "
+            "lists shrink by themselves before it does",
         )
     nr_touched = len(doubtful.touched)
     yield Doubt(

@@ -5,7 +5,8 @@ from dataclasses import replace
 import numpy as np
 
 from handmade import machine, pageblocks_of
-from movable.frames.metadata import clean_metadata, written_metadata
+from movable.frames.metadata import clean_metadata, kept_metadata, written_metadata
+from movable.mm.constants import MIGRATE_MOVABLE, MIGRATE_UNMOVABLE
 from movable.mm.flags import KPF_DIRTY, KPF_LRU, KPF_PRIVATE, KPF_REFERENCED, KPF_UPTODATE
 from movable.mm.kinds import PageKind
 
@@ -41,3 +42,16 @@ def test_clean_metadata_is_what_its_flags_say() -> None:
     snapshot = replace(machine(KINDS).snapshot, flags=np.array(words, dtype=np.uint64))
 
     assert clean_metadata(snapshot.flags).tolist() == [0, 1]
+
+
+def test_what_a_file_system_keeps_lies_in_unmovable_pageblocks() -> None:
+    kinds = pageblocks_of([(PageKind.FILE, 3), (PageKind.BLOCKDEV, 1)], [(PageKind.FILE, 2)])
+    metadata = 1 << KPF_LRU | 1 << KPF_PRIVATE
+    words = np.zeros(len(kinds), dtype=np.uint64)
+    words[[0, 1, 3, 512, 513]] = metadata
+    words[2] = metadata | 1 << KPF_UPTODATE  # Page cache of a file.
+    words[3] |= np.uint64(1 << KPF_DIRTY)
+    snapshot = replace(machine(kinds).snapshot, flags=words)
+    types = np.array([MIGRATE_UNMOVABLE, MIGRATE_MOVABLE], dtype=np.uint8)
+
+    assert kept_metadata(snapshot, kinds, types).tolist() == [0, 1, 3]
