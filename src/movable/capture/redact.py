@@ -11,6 +11,7 @@ from dataclasses import replace
 from fnmatch import fnmatchcase
 from typing import Final
 
+from movable.capture.sysctl import format_sysctl, parse_sysctl
 from movable.mm.snapshot import Missing, Snapshot
 
 _KEPT: Final = (
@@ -66,7 +67,11 @@ def redacted(snapshot: Snapshot) -> Snapshot:
             texts[name] = text
         else:
             left_out.append(Missing(name, "left out, as it may tell more than is to be shared"))
+    # What a recording's meta.json told, which is left out.
     texts.setdefault("version", _version(f"Linux version {snapshot.release} ".encode()))
+    kept_sysctls = parse_sysctl(texts.get("sysctl", b"").decode("utf-8", "replace"))
+    told = {name: str(n) for name, n in snapshot.sysctls.items() if name not in kept_sysctls}
+    texts["sysctl"] = _sysctl(format_sysctl(told).encode()) + texts.get("sysctl", b"")
     kept = [Missing(entry.name, "not captured") for entry in snapshot.missing]
     return replace(
         snapshot,
