@@ -20,9 +20,10 @@ def sparse_zeros(nr: int, dtype: type[T]) -> NDArray[T]:
     between, that is most of what a large array costs.
     """
     nr_bytes = nr * np.dtype(dtype).itemsize
-    if nr_bytes < _HUGE_BYTES:
+    if nr_bytes < _HUGE_BYTES or not hasattr(mmap, "MADV_NOHUGEPAGE"):  # Linux has it.
         return np.zeros(nr, dtype)
-    memory = mmap.mmap(-1, nr_bytes)
-    with suppress(AttributeError, OSError):  # Another system; a kernel without huge pages.
+    # Private: a shared mapping takes memory for what is only read, too.
+    memory = mmap.mmap(-1, nr_bytes, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+    with suppress(OSError):  # A kernel without huge pages.
         memory.madvise(mmap.MADV_NOHUGEPAGE)
     return np.frombuffer(memory, dtype)
