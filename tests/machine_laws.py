@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from movable.driver.page import ISOLATED, LOCK
+from movable.driver.fields import ISOLATED, LOCK
 from movable.mm.constants import MIGRATE_TYPES, NR_PAGE_ORDERS, PAGEBLOCK_ORDER
 from movable.mm.kinds import KIND_MASK, TAIL, PageKind
 from movable.mm.state import NO_PAGE, NR_PCP_LISTS, PCP_LISTS

@@ -38,8 +38,8 @@ from movable.driver.alone import (
     AloneWaitQueue,
 )
 from movable.driver.eras import ERAS
+from movable.driver.fields import FRESH
 from movable.driver.lists import Link
-from movable.driver.page import FRESH
 from movable.mm.constants import PAGE_SIZE
 
 NR_PAGES = 4
@@ -88,7 +88,7 @@ class FastWorld(World):
         return AloneList(self, name)
 
     def node(self, name: str) -> AloneNode:
-        return AloneNode(name)
+        return AloneNode(self, name)
 
     def table(self, name: str) -> AloneTable[Any, Any]:
         return AloneTable(self, name)

@@ -19,9 +19,10 @@ from movable.driver import movable_ops
 from movable.driver.contract import ContractViolation
 from movable.driver.env import GFP_HIGHUSER_MOVABLE, Env
 from movable.driver.eras import Era
+from movable.driver.fields import COUNT, ISOLATED
 from movable.driver.load import construct
 from movable.driver.locks import Reclaim
-from movable.driver.page import COUNT, ISOLATED, Page
+from movable.driver.page import Page
 from movable.driver.protocol import (
     Coro,
     Driver,

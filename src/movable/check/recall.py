@@ -55,6 +55,7 @@ class Recalling(Execution):
             task.restore(point.holding)
         self.schedule = list(prefix)
         self.nr_steps += length
+        self.finding = env.violation = None
         env.mode, env.plain, env.option = INTERLEAVED, self._plain, 0
         self.spins.truncate(length)
 

@@ -12,9 +12,10 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, Final, TypeVar, cast
 
 from movable.driver.eras import UNMARKED
-from movable.driver.lists import POISON, Node, PageList, link_of
+from movable.driver.fields import LRU
+from movable.driver.lists import COPIED, POISON, Node, PageList, link_of
 from movable.driver.locks import Mutex, RwLock, SpinLock, WaitQueue
-from movable.driver.page import LRU, Page
+from movable.driver.page import Page
 from movable.driver.shared import Atomic, Table
 from movable.driver.steps import NOTHING, Act, Done, State, Task
 
@@ -373,8 +374,9 @@ class AloneNode(Node):
 
     __slots__ = ("lru",)
 
-    def __init__(self, name: str) -> None:
-        self.name, self.link, self.guards = name, 0, ()
+    def __init__(self, state: State, name: str) -> None:
+        self.state, self.name, self.at, self.steps = state, name, 0, _NO_STEPS
+        self.link, self.guards = 0, ()
         self.lru: Any = None
 
     @property
@@ -405,7 +407,7 @@ class AloneList(PageList[Any]):
 
     def add(self, entry: Any) -> Act[None]:  # noqa: ANN401
         """Link `entry` in front."""
-        if isinstance(entry.lru, tuple):
+        if isinstance(entry.lru, tuple) or entry.lru is COPIED:
             return super().add(entry)
         entry.check_list_access("list_add to", self)
         on, before, after = self.lru

@@ -33,7 +33,7 @@ _MIGRATE = "include/linux/migrate.h, struct movable_operations"
 _DOC = "Documentation/mm/page_migration.rst"
 
 _RULES: Final = (
-    Rule("R1", "a reference is dropped only while there is one", "put_page(), mm.h", ""),
+    Rule("R1", "a reference is dropped only while there is one", "put_page(), mm.h", "X-R1"),
     Rule("R2", "a free page is never referenced again", "get_page_unless_zero(), mm.h", "B24"),
     Rule("R3", "references in = references out", _DOC, "B32"),
     Rule("R4", "a page is freed once", "mm/page_alloc.c, bad_page()", ""),
@@ -69,7 +69,7 @@ _RULES: Final = (
     Rule("D2", "no completed write is lost", _DOC, "B25"),
     Rule("D3", "a handle leads to a live page", "mm/zsmalloc.c", "B14"),
     Rule("D4", "after a failed migration the source is as it was", _MIGRATE, "B8"),
-    Rule("D5", "list links and queued work are not copied with a page", "mm/z3fold.c", "B19"),
+    Rule("D5", "list links are not used as copied with a page", "mm/z3fold.c", "X-D5"),
     Rule("D6", "no access through a translation older than the migration", _DOC, "B31"),
     Rule("C1", "nothing sleeps while a spinlock is held", "might_sleep()", "B23"),
     Rule("C2", "a callback leaves the page lock of its page alone", _MIGRATE, "B17"),

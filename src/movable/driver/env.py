@@ -8,6 +8,7 @@ from collections.abc import Callable
 from typing import Any, TypeVar, cast
 
 from movable.driver.eras import KNOWN_TYPES, Era
+from movable.driver.fields import COUNT, LIFE, LOCK
 from movable.driver.lists import Node, PageList
 from movable.driver.locks import (
     FS_RECLAIM,
@@ -19,7 +20,7 @@ from movable.driver.locks import (
     may_sleep,
     note_order,
 )
-from movable.driver.page import COUNT, LIFE, LOCK, Page
+from movable.driver.page import Page
 from movable.driver.protocol import EBUSY, EINVAL, Driver
 from movable.driver.shared import QUEUED, Atomic, Cell, Flags, Packed, PerCpu, Table, Work
 from movable.driver.steps import ALONE, INTERLEAVED, WRITE, Act, Done, State, Step, operation

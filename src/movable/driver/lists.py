@@ -44,19 +44,38 @@ link_of: Final[Callable[[tuple[Any, Any, Any]], Link]] = partial(tuple.__new__, 
 """Make a `Link` of (on, before, after), at half the price."""
 
 POISON: Final = "poison"
+COPIED: Final = "copied"
+"""The link of an entry that was copied byte by byte: it leads to others' neighbours."""
 E = TypeVar("E", bound=Entry)
+
+
+_STALE: Final = "but its link is a copy of another's"
 
 
 class Node:
     """An object of the driver's that can be on a list, like a ``struct zspage``."""
 
-    __slots__ = ("guards", "heap", "link", "name")
+    __slots__ = ("at", "guards", "heap", "link", "name", "state", "steps")
 
     def __init__(self, state: State, name: str) -> None:
-        self.name = name
+        self.name, self.state = name, state
         self.heap = state.heap
-        self.link = state.new(None, f"{name}.list")
+        self.at = self.link = state.new(None, f"{name}.list")
         self.guards: Accesses = ()
+        self.steps: dict[object, Any] = {}
+
+    @operation(lambda node, other: ((node.link, WRITE), (other.link, READ)))
+    def copy_from(self, other: "Node") -> None:
+        """Copy `other` byte by byte, its link included: ``memcpy()``, ``*this = *other``.
+
+        The link must be made anew with `init` before it is used.
+        """
+        self.heap[self.link] = COPIED
+
+    @operation(lambda node: ((node.link, WRITE),))
+    def init(self) -> None:
+        """Make its link one that is on no list: ``INIT_LIST_HEAD()``."""
+        self.heap[self.link] = None
 
     def check_list_access(self, act: str, linked: object) -> None:
         """Accept: only a page's link is ever lent to somebody else."""
@@ -154,6 +173,8 @@ class PageList(Primitive, Generic[E]):
     def _insert(self, entry: E, before: Any, after: Any) -> None:  # noqa: ANN401
         entry.check_list_access("list_add to", self)
         link = entry.heap[entry.link]
+        if link is COPIED:
+            raise self._fault("D5", f"adds {entry} to {self}, {_STALE}", entry)
         if isinstance(link, Link):
             raise self._fault("S6", f"adds {entry} to {self}, but it is on {link.on}", entry)
         entry.heap[entry.link] = Link(self, before, after)
@@ -162,6 +183,8 @@ class PageList(Primitive, Generic[E]):
 
     def _link_of(self, entry: E, act: str) -> Link:
         link = entry.heap[entry.link]
+        if link is COPIED:
+            raise self._fault("D5", f"{act} {entry} on {self}, {_STALE}", entry)
         if not isinstance(link, Link):
             was = "was removed from it before" if link is POISON else "was never on a list"
             raise self._fault("E2", f"{act} {entry} on {self}, but it {was}", entry)

@@ -9,12 +9,24 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, Final, Literal
 
 from movable.driver.eras import UNMARKED
+from movable.driver.fields import (
+    DATA,
+    FIELDS,
+    FRESH,
+    ISOLATED,
+    LIFE,
+    LOCK,
+    LRU,
+    MARK,
+    MOVED,
+    OPS,
+    PRIVATE,
+)
 from movable.driver.locks import may_sleep, note_order
 from movable.driver.protocol import PageType
+from movable.driver.references import Counted
 from movable.driver.steps import (
     ACQUIRE,
-    ADD,
-    DROP,
     READ,
     RELEASE,
     TRIED,
@@ -30,21 +42,6 @@ from movable.mm.constants import PAGE_SIZE
 
 if TYPE_CHECKING:
     from movable.driver.env import Env
-
-COUNT: Final = 0
-LIFE: Final = 1
-LOCK: Final = 2
-MARK: Final = 3
-OPS: Final = 4
-ISOLATED: Final = 5
-PRIVATE: Final = 6
-LRU: Final = 7
-DATA: Final = 8
-MOVED: Final = 9
-ONE: Final = 10
-_FIELDS: Final = ("refcount", "life", "lock", "mark", "ops", "isolated", "private", "lru", "data",
-                  "moved", "one reference")  # fmt: skip
-FRESH: Final = (0, "fresh", None, UNMARKED, None, False, None, None, bytes(PAGE_SIZE), False, None)
 
 FOREIGN: Final = "what a slab page has in place of callbacks"
 
@@ -63,39 +60,6 @@ def _is_locked(page: "Page") -> bool:
     return page.heap[page.at + LOCK] is not None
 
 
-# Whether a page has just one reference is a location of its own, written by the steps that change
-# the answer: so asking does not disturb those that take a third reference or drop it.
-
-
-def _reference(page: "Page") -> Accesses:
-    at = page.at
-    if page.heap[at] == 1:
-        return ((at, ADD), (at + ONE, ADD))
-    return ((at, ADD),)
-
-
-def _reference_unless_zero(page: "Page") -> Accesses:
-    return _reference(page) if page.heap[page.at] else ((page.at, READ),)
-
-
-def _put(page: "Page") -> Accesses:
-    nr_references = page.heap[page.at]
-    if nr_references > 2:
-        return ((page.at, DROP),)
-    if nr_references == 2:
-        return ((page.at, DROP), (page.at + ONE, DROP))
-    return _LAST_PUT(page)
-
-
-_LAST_PUT: Final = at(
-    (COUNT, DROP),
-    (ONE, DROP),
-    (LIFE, WRITE),
-    (LOCK, READ),
-    (MARK, READ),
-    (ISOLATED, READ),
-    (LRU, READ),
-)
 _TRYLOCK: Final = at((LOCK, TRIED), (LIFE, READ))
 
 
@@ -104,7 +68,7 @@ def _marked(page: "Page") -> Accesses:
     return ((page.at + MARK, READ), (page.env.alive_at, READ))
 
 
-class Page:
+class Page(Counted):
     """One base page."""
 
     __slots__ = ("at", "data", "env", "guards", "heap", "is_slab", "link", "name", "pfn", "state",
@@ -117,7 +81,7 @@ class Page:
         self.heap = env.heap
         self.at = len(env.heap)
         env.heap.extend(FRESH)
-        env.labels.extend(f"{self.name}.{field}" for field in _FIELDS)
+        env.labels.extend(f"{self.name}.{field}" for field in FIELDS)
         self.data = data
         """The 4096 bytes, writable, where the machine has contents; None under the checker."""
         self.is_slab = False
@@ -129,69 +93,6 @@ class Page:
         return self.name
 
     __repr__ = __str__
-
-    # -- references ---------------------------------------------------------------------------
-
-    @operation(at((COUNT, ADD)), varies=_reference)
-    def get(self) -> None:
-        """Take a reference; the caller has one, or a lock that keeps one alive: ``get_page()``."""
-        if _heap(self, COUNT) <= 0:
-            raise self._fail("R2", f"takes a reference to {self}, which is free")
-        self.heap[self.at + COUNT] += 1
-        self._note("references", 1)
-
-    @operation(at((COUNT, ADD)), varies=_reference_unless_zero)
-    def get_unless_zero(self) -> bool:
-        """Take a reference unless the page is free: ``get_page_unless_zero()``."""
-        env = self.env
-        if self.heap[self.at] == 0:
-            return False
-        self.heap[self.at] += 1
-        if env.task.arguments:
-            self._note("references", 1)
-        return True
-
-    @operation(_LAST_PUT, varies=_put)
-    def put(self) -> None:
-        """Drop a reference; the last one frees the page: ``put_page()``."""
-        env = self.env
-        nr_references = self.heap[self.at]
-        if nr_references <= 0:
-            rule = "R4" if _heap(self, LIFE) == "freed" else "R1"
-            raise self._fail(rule, f"drops a reference to {self}, which has none")
-        self.heap[self.at] = nr_references - 1
-        if env.task.arguments:
-            self._note("references", -1)
-        if nr_references == 1:
-            self._free()
-
-    @operation(at((COUNT, READ)))
-    def refcount(self) -> int:
-        """Return the number of references: ``page_count()``."""
-        return _heap(self, COUNT)  # type: ignore[no-any-return]
-
-    @operation(at((ONE, READ)))
-    def has_one_reference(self) -> bool:
-        """Return whether there is just one: ``page_count() == 1``."""
-        return bool(_heap(self, COUNT) == 1)
-
-    @property
-    def nr_refs(self) -> int:
-        """The number of references, unrecorded."""
-        return _heap(self, COUNT)  # type: ignore[no-any-return]
-
-    def _free(self) -> None:
-        heap, at = self.heap, self.at
-        if heap[at + LOCK] is not None:
-            raise self._fail("L4", f"frees {self} while {heap[at + LOCK]} has it locked")
-        if heap[at + OPS] and not self.env.era.mark_is_sticky:
-            raise self._fail("M6", f"frees {self}, which is still marked movable")
-        if heap[at + ISOLATED]:
-            raise self._fail("S5", f"frees {self}, which is isolated")
-        if isinstance(heap[at + LRU], tuple):
-            raise self._fail("E2", f"frees {self}, which is on the list {heap[at + LRU].on}")
-        heap[at + LIFE], heap[at + MARK], heap[at + OPS] = "freed", UNMARKED, None
-        self.env.page_freed(self)
 
     # -- the page lock ------------------------------------------------------------------------
 
@@ -251,9 +152,10 @@ class Page:
         self.heap[self.at + LOCK] = None
         self.env.task.held.remove(self)
 
-    @operation(at((LOCK, READ)), ready=_is_unlocked)
+    @operation(at((LOCK, READ), (LIFE, READ)), ready=_is_unlocked)
     def wait_locked(self) -> None:
         """Wait until nobody has the page lock: ``wait_on_page_locked()``."""
+        self._must_live("waits for the lock of")
 
     def __aenter__(self) -> Act[None]:
         return self.lock()

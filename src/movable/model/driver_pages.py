@@ -208,7 +208,7 @@ class MachineEnv(Env):
 
     def node(self, name: str) -> AloneNode:
         """Make an entry for lists that is not a page."""
-        return AloneNode(name)
+        return AloneNode(self, name)
 
     def table(self, name: str) -> AloneTable[Any, Any]:
         """Make a plain map."""

@@ -6,7 +6,7 @@ from movable.driver import EBUSY, EINVAL, ERAS, ContractViolation, PageType, era
 from movable.driver.examples.balloon import Balloon
 from movable.driver.examples.gpu import Gpu
 from movable.driver.examples.zsmalloc import Zsmalloc
-from movable.driver.page import MARK
+from movable.driver.fields import MARK
 from movable.errors import UsageError
 from unit.driver.alone import AloneEnv, Plain, marked_page
 

@@ -293,3 +293,68 @@ class FreesLocked(Shelf):
         await page.clear_mark()
         await page.put()
         await page.unlock()
+
+
+class BothOrdersInTurn(Shelf):
+    """X-L5-seq: takes two locks in one order, then in the other.
+
+    Nothing waits in this scenario; two threads would, so lockdep complains, and so do we.
+    """
+
+    def __init__(self, env: Env) -> None:
+        super().__init__(env)
+        self.mutex = env.mutex("first mutex")
+        self.other = env.mutex("second mutex")
+
+    @path("access")
+    async def write(self, handle: int, value: bytes) -> bool:
+        """BUG: one order, then the other."""
+        async with self.mutex, self.other:
+            pass
+        async with self.other, self.mutex:
+            pass
+        return await super().write(handle, value)
+
+
+class OppositePages(Shelf):
+    """X-L7: two paths lock the same two pages, from either end of the list."""
+
+    @path("dequeue")
+    async def dequeue(self) -> None:
+        """Lock the first page, then the last."""
+        first, last = await self._ends()
+        async with first, last:
+            pass
+        await self._let_go(first, last)
+
+    @path("access")
+    async def write(self, handle: int, value: bytes) -> bool:
+        """BUG: lock the last page, then the first."""
+        first, last = await self._ends()
+        async with last, first:
+            pass
+        await self._let_go(first, last)
+        return False
+
+    async def _ends(self) -> tuple[Page, Page]:
+        async with self.lock:
+            first, last = await self.pages.first(), await self.pages.last()
+            assert first is not None
+            assert last is not None
+            await first.get()
+            await last.get()
+            return first, last
+
+    async def _let_go(self, *pages: Page) -> None:
+        for page in pages:
+            await page.put()
+
+
+class SameOrderOfPages(OppositePages):
+    """X-L7, fixed: both from the front."""
+
+    @path("access")
+    async def write(self, handle: int, value: bytes) -> bool:
+        """Lock as the other path does."""
+        await self.dequeue()
+        return False

@@ -196,3 +196,75 @@ class ForgetsCopyOfPage(Shelf):
         """BUG: the page is nobody's."""
         await self.env.alloc_page()
         return False
+
+
+class SetsTheCount(Shelf):
+    """Keeps pages for later with a count of 0, and sets that whoever has a reference.
+
+    As page-table fragments of powerpc did: set_page_count() wipes out the reference that compaction
+    has taken in passing; when that is dropped there is none.
+    """
+
+    def __init__(self, env: Env) -> None:
+        super().__init__(env)
+        self.reserve = env.table("reserve")
+
+    async def _release_locked(self, page: Page) -> None:
+        await clear_page_movable(page)
+        await page.unlock()
+        await self._keep(page)
+
+    async def _keep(self, page: Page) -> None:
+        """BUG: the reference that is wiped out may be another's."""
+        await page.set_count(0)
+        async with self.lock:
+            self.reserve[page] = True
+
+
+class FreezesTheCount(SetsTheCount):
+    """X-R1, fixed: keeps the page only if nobody else has a reference."""
+
+    async def _keep(self, page: Page) -> None:
+        """Freeze, or let go."""
+        if not await page.ref_freeze(1):
+            await page.put()
+            return
+        async with self.lock:
+            self.reserve[page] = True
+
+
+class WaitsWithoutReference(Shelf):
+    """X-R6: waits for a page that migrates, with nothing that keeps it alive."""
+
+    @path("access")
+    async def write(self, handle: int, value: bytes) -> bool:
+        """BUG: the page may be freed between the lookup and the wait."""
+        async with self.lock:
+            page = self.slots.get(handle)
+        if page is not None:
+            await page.wait_locked()
+        return False
+
+
+class WaitsWithReference(Shelf):
+    """X-R6, fixed: takes a reference before it lets go of the lock."""
+
+    @path("access")
+    async def write(self, handle: int, value: bytes) -> bool:
+        """Hold the page over the wait."""
+        page = await self._lookup(handle)
+        if page is not None:
+            await page.wait_locked()
+            await page.put()
+        return False
+
+
+class FollowsNull(Shelf):
+    """X-M4: does not look at what the lookup returned."""
+
+    @path("access")
+    async def write(self, handle: int, value: bytes) -> bool:
+        """BUG: the object may be gone."""
+        async with self.lock:
+            await self.slots.get(handle).write(0, value)  # type: ignore[union-attr]
+        return True

@@ -2,6 +2,7 @@
 
 from movable.driver import (
     EBUSY,
+    Driver,
     Env,
     IsolateMode,
     MigrateMode,
@@ -12,6 +13,7 @@ from movable.driver import (
     set_page_movable,
 )
 from movable.driver.examples.known_bugs.shelf import Shelf
+from movable.driver.lists import Node
 
 
 class SpecialSuccess(Shelf):
@@ -327,3 +329,72 @@ class PackedWordOneLock(PackedWord):
         async with self.lock:
             await self.word.write("fullness", 2)
         return False
+
+
+class HeaderCopied(Driver):
+    """X-D5: pages with a header, copied as a whole; the header is what is on the driver's list."""
+
+    name = "headers"
+
+    def __init__(self, env: Env) -> None:
+        super().__init__(env)
+        self.lock = env.spinlock("lock")
+        self.headers = [env.node(f"header {number}") for number in range(4)]
+        self.nr_used = env.cell(0, "nr_used")
+        self.unbuddied = env.list_head("unbuddied")
+        env.register(self)
+
+    @path("alloc")
+    async def alloc(self) -> Page | None:
+        """Make a page with a header."""
+        page = await self.env.alloc_page()
+        if page is not None:
+            async with page:
+                await set_page_movable(page, self)
+                async with self.lock:
+                    page.private = self._next_header()
+                    await self.unbuddied.add(page.private)
+        return page
+
+    def _next_header(self) -> Node:
+        number = self.nr_used.value
+        self.nr_used.value = number + 1
+        return self.headers[number]
+
+    async def isolate_page(self, page: Page, mode: IsolateMode) -> bool:
+        """Take its header off the list."""
+        async with self.lock:
+            await self.unbuddied.remove(page.private)
+        return True
+
+    async def migrate_page(self, dst: Page, src: Page, mode: MigrateMode) -> int:
+        """Copy the page, its header too, and put that on the list."""
+        await dst.get()
+        await set_page_movable(dst, self)
+        await dst.copy_from(src)
+        async with self.lock:
+            header = self._next_header()
+            await self._copy_header(header, src.private)
+            dst.private = header
+            await self.unbuddied.add(header)
+        await clear_page_movable(src)
+        await src.put()
+        return 0
+
+    async def _copy_header(self, header: Node, old: Node) -> None:
+        """BUG: the links that come along are the old header's."""
+        await header.copy_from(old)
+
+    async def putback_page(self, page: Page) -> None:
+        """Put its header on the list again."""
+        async with self.lock:
+            await self.unbuddied.add(page.private)
+
+
+class HeaderMadeAnew(HeaderCopied):
+    """X-D5, fixed: makes the link anew after copying."""
+
+    async def _copy_header(self, header: Node, old: Node) -> None:
+        """Copy, then begin with a link of its own."""
+        await super()._copy_header(header, old)
+        await header.init()
