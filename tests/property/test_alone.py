@@ -29,14 +29,12 @@ from movable.driver import (
 from movable.driver.alone import (
     AloneAtomic,
     AloneList,
-    AloneMutex,
     AloneNode,
     AlonePage,
-    AloneRwLock,
-    AloneSpinLock,
     AloneTable,
     AloneWaitQueue,
 )
+from movable.driver.alone_locks import AloneMutex, AloneRwLock, AloneSpinLock
 from movable.driver.eras import ERAS
 from movable.driver.fields import FRESH
 from movable.driver.lists import Link
@@ -90,8 +88,8 @@ class FastWorld(World):
     def node(self, name: str) -> AloneNode:
         return AloneNode(self, name)
 
-    def table(self, name: str) -> AloneTable[Any, Any]:
-        return AloneTable(self, name)
+    def table(self, name: str) -> AloneTable[Any, Any]:  # type: ignore[override]
+        return AloneTable(name)
 
     def atomic(self, value: int, name: str) -> AloneAtomic:
         return AloneAtomic(self, name, value)
@@ -146,7 +144,6 @@ async def _isolate(world: World, number: int) -> object:
 
 async def _migrate(world: World, number: int) -> object:
     page = world.pages[number % NR_PAGES]
-    move = alone_ops.unmap_and_move if isinstance(page, AlonePage) else movable_ops.unmap_and_move
 
     async def new_page() -> Page | None:
         return world.take_page()
@@ -154,7 +151,12 @@ async def _migrate(world: World, number: int) -> object:
     async def put_new_page(page: Page) -> None:
         await page.put()
 
-    return await move(page, new_page, put_new_page, MigrateMode.SYNC, wait=False)  # type: ignore[arg-type]
+    if isinstance(page, AlonePage):
+        draw: Any = world.take_page
+        return await alone_ops.unmap_and_move(
+            page, new_page, put_new_page, MigrateMode.SYNC, False, draw
+        )
+    return await movable_ops.unmap_and_move(page, new_page, put_new_page, MigrateMode.SYNC, False)
 
 
 async def _putback(world: World, number: int) -> object:

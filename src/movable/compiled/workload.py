@@ -63,16 +63,19 @@ def own(pages: Pages, pfn: int, order: int, owner: int) -> None:
 
 
 @compiled
-def free_bulk(pages: Pages, zone: np.void, rules: np.void, pfns: NDArray[np.int64]) -> None:
-    """Free the folios that begin at `pfns`, all of one zone, in this order.
+def free_bulk(pages: Pages, zone: np.void, rules: np.void, pfns: NDArray[np.int64]) -> int:
+    """Free the folios that begin at `pfns`, all of one zone, in this order; return their pages.
 
     Source: free_unref_page(), mm/page_alloc.c, in a loop.
     """
+    nr_pages = 0
     for index in range(len(pfns)):
         pfn = pfns[index]
         order = int64(pages.order[pfn])
         own(pages, pfn, order, int64(0))
         free_unref_page(pages, zone, rules, pfn, order)
+        nr_pages += 1 << order
+    return nr_pages
 
 
 @compiled

@@ -7,16 +7,16 @@ knows the rules.  `tests/property/test_alone.py` holds the two against each othe
 """
 
 from asyncio import AbstractEventLoop, Future
-from collections.abc import Hashable
+from collections.abc import Callable, Hashable, Iterator
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Final, TypeVar, cast
 
 from movable.driver.eras import UNMARKED
 from movable.driver.fields import LRU
-from movable.driver.lists import COPIED, POISON, Node, PageList, link_of
-from movable.driver.locks import Mutex, RwLock, SpinLock, WaitQueue
+from movable.driver.lists import COPIED, POISON, Link, Node, PageList
+from movable.driver.locks import WaitQueue
 from movable.driver.page import Page
-from movable.driver.shared import Atomic, Table
+from movable.driver.shared import Atomic
 from movable.driver.steps import NOTHING, Act, Done, State, Task
 
 if TYPE_CHECKING:
@@ -66,10 +66,34 @@ class _Fields:
         setattr(self.page, _FIELDS[at], value)
 
 
-class AlonePage(Page):
+class Linked:
+    """What a list links: the parts of its link are its own fields."""
+
+    __slots__ = ()
+    if TYPE_CHECKING:  # Slots of the classes below: only one base of a class may have slots.
+        on: PageList[Any] | None
+        """The list it is on."""
+        before: Any
+        after: Any
+        """Its neighbours; if it is on no list, what its link holds instead."""
+
+    @property
+    def lru(self) -> Any:  # noqa: ANN401
+        """The link as one value."""
+        on = self.on
+        return self.after if on is None else Link(on, self.before, self.after)
+
+    @lru.setter
+    def lru(self, value: Any) -> None:  # noqa: ANN401
+        entry: Any = self
+        on, before, after = value if isinstance(value, Link) else (None, None, value)
+        entry.on, entry.before, entry.after = on, before, after
+
+
+class AlonePage(Linked, Page):
     """A page of a program that runs alone: no runner looks at its fields, so they are its own."""
 
-    __slots__ = (*_FIELDS, "task")
+    __slots__ = ("after", "before", "on", "task", *(field for field in _FIELDS if field != "lru"))
     at, link = 0, LRU
     guards, steps = (), _NO_STEPS
     is_slab = False
@@ -81,7 +105,6 @@ class AlonePage(Page):
     ops: tuple[Any, ...] | None
     isolation: bool | str
     private: Any
-    lru: Any
 
     def __init__(self, env: "Env", pfn: int, data: memoryview | None) -> None:
         self.env = self.state = env
@@ -140,7 +163,7 @@ class AlonePage(Page):
         return YES if self.nr_refs == 1 else NO
 
     def _free(self) -> None:
-        if self.locked_by is not None or self.ops or self.isolation or isinstance(self.lru, tuple):
+        if self.locked_by is not None or self.ops or self.isolation or self.on is not None:
             super()._free()
             return
         self.life, self.mark, self.ops = "freed", UNMARKED, None
@@ -219,16 +242,18 @@ class AlonePage(Page):
     def set_isolated(self) -> Act[None]:
         """Mark the page isolated."""
         is_odd = self.isolation or self.life == "freed" or self.task.arguments
-        if is_odd or isinstance(self.lru, tuple):
+        if is_odd or self.on is not None:
             return super().set_isolated()
         self.isolation = True
-        self.env.note("isolated", self)
+        if self.env.notes_everyday:
+            self.env.note("isolated", self)
         return NOTHING
 
     def set_migrated(self) -> Act[None]:
         """End the isolation of a source page."""
         self.isolation, self.moved = False, True
-        self.env.note("migrated", self)
+        if self.env.notes_everyday:
+            self.env.note("migrated", self)
         return NOTHING
 
     def lend_link(self) -> Act[None]:
@@ -248,9 +273,11 @@ class AlonePage(Page):
 
     def copy_from(self, src: "Page") -> Act[None]:  # type: ignore[override]
         """Copy all bytes of `src`."""
-        if self.data is None or src.data is None:
+        data, found = self.data, src.data
+        is_gone = self.life == "freed" or src.life == "freed" or src.moved  # type: ignore[attr-defined]
+        if is_gone or data is None or found is None:
             return super().copy_from(src)
-        self.data[:] = src.data
+        data[:] = found
         if self.task.arguments:
             self.task.changes["copies"] = 1
         return NOTHING
@@ -259,99 +286,7 @@ class AlonePage(Page):
         """Be a page that nobody has seen yet."""
         self.nr_refs, self.life, self.locked_by = 0, "fresh", None
         self.mark, self.ops, self.isolation, self.moved = UNMARKED, None, False, False
-        self.private = self.lru = self.one = self.stored = None
-
-
-class AloneMutex(Mutex):
-    """``struct mutex``."""
-
-    __slots__ = ()
-
-    def lock(self) -> Act[None]:
-        """Take the lock."""
-        state, at = self.state, self.at
-        task = state.task
-        if state.heap[at] is not None or task.nr_spinlocks:
-            return super().lock()
-        state.heap[at] = task
-        task.held.append(self)
-        return NOTHING
-
-    def trylock(self) -> Act[bool]:
-        """Take the lock if it is free."""
-        if self.state.heap[self.at] is not None or self.state.task.nr_spinlocks:
-            return super().trylock()
-        self.lock()
-        return YES
-
-    def unlock(self, *_raised: object) -> Act[None]:
-        """Release the lock."""
-        state, at = self.state, self.at
-        if state.heap[at] is not state.task:
-            return super().unlock()
-        state.heap[at] = None
-        state.task.held.remove(self)
-        return NOTHING
-
-    __aenter__ = lock
-    __aexit__ = unlock  # type: ignore[assignment]
-
-
-class AloneSpinLock(SpinLock):
-    """``spinlock_t``."""
-
-    __slots__ = ()
-
-    def lock(self) -> Act[None]:
-        """Take the lock."""
-        state, at = self.state, self.at
-        if state.heap[at] is not None:
-            return super().lock()
-        state.heap[at] = task = state.task
-        task.held.append(self)
-        task.nr_spinlocks += 1
-        return NOTHING
-
-    def unlock(self, *_raised: object) -> Act[None]:
-        """Release the lock."""
-        state, at = self.state, self.at
-        task = state.task
-        if state.heap[at] is not task:
-            return super().unlock()
-        state.heap[at] = None
-        task.held.remove(self)
-        task.nr_spinlocks -= 1
-        return NOTHING
-
-    __aenter__ = lock
-    __aexit__ = unlock  # type: ignore[assignment]
-
-
-class AloneRwLock(RwLock):
-    """``rwlock_t``, of which the writing side is made fast: drivers move pages under it."""
-
-    __slots__ = ()
-
-    def write_lock(self) -> Act[None]:
-        """Take the lock for writing."""
-        state, at = self.state, self.at
-        if state.heap[at] is not None:
-            return super().write_lock()
-        state.heap[at] = task = state.task
-        task.held.append(self)
-        task.nr_spinlocks += 1
-        return NOTHING
-
-    def write_unlock(self) -> Act[None]:
-        """End writing."""
-        state, at = self.state, self.at
-        task = state.task
-        if state.heap[at] is not task:
-            return super().write_unlock()
-        state.heap[at] = None
-        task.held.remove(self)
-        task.nr_spinlocks -= 1
-        return NOTHING
+        self.private = self.one = self.stored = self.on = self.before = self.after = None
 
 
 class _Link:
@@ -369,15 +304,15 @@ class _Link:
         self.owner.lru = value
 
 
-class AloneNode(Node):
+class AloneNode(Linked, Node):
     """An object of the driver's that can be on a list."""
 
-    __slots__ = ("lru",)
+    __slots__ = ("after", "before", "on")
 
     def __init__(self, state: State, name: str) -> None:
         self.state, self.name, self.at, self.steps = state, name, 0, _NO_STEPS
         self.link, self.guards = 0, ()
-        self.lru: Any = None
+        self.on = self.before = self.after = None
 
     @property
     def heap(self) -> list[Any]:  # type: ignore[override]
@@ -385,15 +320,15 @@ class AloneNode(Node):
         return cast("list[Any]", _Link(self))
 
 
-class AloneList(PageList[Any]):
+class AloneList(Linked, PageList[Any]):
     """``struct list_head``."""
 
-    __slots__ = ("lru",)
+    __slots__ = ("after", "before", "on")
 
     def __init__(self, state: State, name: str) -> None:
         self.state, self.name, self.at, self.steps = state, name, 0, _NO_STEPS
         self.link, self.guards = 0, ()
-        self.lru: Any = link_of((self, self, self))
+        self.on = self.before = self.after = self
 
     @property
     def heap(self) -> list[Any]:  # type: ignore[override]
@@ -407,57 +342,59 @@ class AloneList(PageList[Any]):
 
     def add(self, entry: Any) -> Act[None]:  # noqa: ANN401
         """Link `entry` in front."""
-        if isinstance(entry.lru, tuple) or entry.lru is COPIED:
+        if entry.on is not None or entry.after is COPIED:
             return super().add(entry)
         entry.check_list_access("list_add to", self)
-        on, before, after = self.lru
-        entry.lru = link_of((self, self, after))
-        self.lru = link_of((on, entry if before is self else before, entry))
-        if after is not self:
-            on, _, behind = after.lru
-            after.lru = link_of((on, entry, behind))
+        after = self.after
+        entry.on = entry.before = self
+        entry.after = after
+        self.after = after.before = entry  # The list itself, if it was empty.
         return NOTHING
 
     def remove(self, entry: Any) -> Act[None]:  # noqa: ANN401
         """Unlink `entry` and poison its link."""
-        link = entry.lru
-        if not isinstance(link, tuple) or link[0] is not self:
+        if entry.on is not self:
             return super().remove(entry)
         entry.check_list_access("list_del from", self)
-        _, before, after = link
-        on, ahead, behind = before.lru
-        before.lru = link_of((on, ahead, after))
-        on, ahead, behind = after.lru
-        after.lru = link_of((on, before, behind))
-        entry.lru = POISON
+        before, after = entry.before, entry.after
+        before.after, after.before = after, before
+        entry.on = entry.before = None
+        entry.after = POISON
         return NOTHING
 
 
-class AloneTable(Table[K, T]):
-    """A plain map."""
+_pop: Final[Callable[..., Any]] = dict.pop
 
-    __slots__ = ("entries",)
 
-    def __init__(self, state: State, name: str) -> None:
-        super().__init__(state, name)
-        self.entries: dict[K, T] = state.heap[self.at]
+class AloneTable(dict[K, T]):
+    """A plain map: the interpreter's own, with the methods of `Table`."""
 
-    def get(self, key: K) -> T | None:
-        """Return the value at `key`, None if there is none."""
-        return self.entries.get(key)
+    __slots__ = ("name",)
 
-    def __getitem__(self, key: K) -> T:
-        return self.entries[key]
+    def __init__(self, name: str) -> None:
+        super().__init__()
+        self.name = name
 
-    def __setitem__(self, key: K, value: T) -> None:
-        self.entries[key] = value
+    @property
+    def current(self) -> dict[K, T]:
+        """The entries, unrecorded."""
+        return self
 
-    def pop(self, key: K) -> T | None:
+    def pop(self, key: K) -> T | None:  # type: ignore[override]
         """Remove `key`, and return its value, None if it was not there."""
-        return self.entries.pop(key, None)
+        value: T | None = _pop(self, key, None)  # Without super(), at half the price.
+        return value
 
-    def __contains__(self, key: K) -> bool:
-        return key in self.entries
+    def __iter__(self) -> Iterator[K]:
+        return iter([*self.keys()])
+
+    def __hash__(self) -> int:  # type: ignore[override]
+        return id(self)
+
+    def __str__(self) -> str:
+        return self.name
+
+    __repr__ = __str__
 
 
 class AloneAtomic(Atomic):

@@ -20,7 +20,7 @@ from movable.driver.locks import (
     may_sleep,
     note_order,
 )
-from movable.driver.page import Page
+from movable.driver.page import Callback, Page
 from movable.driver.protocol import EBUSY, EINVAL, Driver
 from movable.driver.shared import QUEUED, Atomic, Cell, Flags, Packed, PerCpu, Table, Work
 from movable.driver.steps import ALONE, INTERLEAVED, WRITE, Act, Done, State, Step, operation
@@ -67,7 +67,12 @@ class Env(State):
         """Whether any run came to a point where something may fail."""
         self.decide: Callable[[str, int], int] = lambda name, nr_options: 0
         """How a choice goes when the program runs alone."""
+        self.entered: tuple[Page, Callback] | None = None
+        """The callback entered last when the program runs alone, and for which page."""
         self.at, self.steps, self.state = 0, dict[object, Any](), self
+
+    notes_everyday = True
+    """Whether `note` wants to know of every page that is isolated or migrated."""
 
     def __str__(self) -> str:
         return "env"
@@ -182,8 +187,9 @@ class Env(State):
     def note(self, event: str, page: Page) -> None:
         """Note that `page` was isolated, migrated, putback or released."""
 
-    def entering(self, page: Page, callback: str, owner: Any) -> None:  # noqa: ANN401
-        """Note that a callback of `owner` for `page` begins."""
+    def entering(self, page: Page, callback: Callback, owner: Any) -> None:  # noqa: ANN401
+        """Note that a callback of `owner` for `page` begins, when the program runs alone."""
+        self.entered = page, callback
 
     # -- drivers ------------------------------------------------------------------------------
 

@@ -5,8 +5,6 @@ it again is a fault, here as there.  A step of a list accesses the list as a who
 own link.
 """
 
-from collections.abc import Callable
-from functools import partial
 from typing import Any, Final, Generic, NamedTuple, Protocol, TypeVar
 
 from movable.driver.locks import Primitive
@@ -39,9 +37,6 @@ class Link(NamedTuple):
     before: Any
     after: Any
 
-
-link_of: Final[Callable[[tuple[Any, Any, Any]], Link]] = partial(tuple.__new__, Link)
-"""Make a `Link` of (on, before, after), at half the price."""
 
 POISON: Final = "poison"
 COPIED: Final = "copied"

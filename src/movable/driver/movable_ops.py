@@ -210,7 +210,7 @@ class _Batch:
         again: list[Any] = []
         new_page, put_new_page, move = self.calls
         for position, page in enumerate(self.left):
-            result = await move(page, new_page, put_new_page, mode, wait=wait)
+            result = await move(page, new_page, put_new_page, mode, wait)
             if result == -ENOMEM:
                 self.left, self.error = again + self.left[position:], result
                 return
@@ -220,7 +220,7 @@ class _Batch:
 
 
 async def unmap_and_move(
-    src: Page, new_page: NewPage, put_new_page: PutPage, mode: MigrateMode, *, wait: bool
+    src: Page, new_page: NewPage, put_new_page: PutPage, mode: MigrateMode, wait: bool
 ) -> int:
     """Migrate one isolated page to a new one, waiting for its lock if `wait`.
 
@@ -289,11 +289,14 @@ async def call_isolate(owner: Any, page: Page, mode: IsolateMode) -> bool:  # no
 
 def check_isolated(page: Page, agreed: Any) -> bool:  # noqa: ANN401
     """Assert what `isolate_page` owes when it returns `agreed`."""
-    leave(page, "isolate_page")
+    task = page.env.task
+    task.arguments = ()
+    if task.held != task.entered_with:
+        raise _kept(page, "isolate_page")
     if not isinstance(agreed, bool):
         raise _broken(page, "C3", f"isolate_page({page}) returned {agreed!r}, not True or False")
-    if not agreed and any(page.env.task.changes.values()):
-        changed = ", ".join(name for name, by in page.env.task.changes.items() if by)
+    if not agreed and any(task.changes.values()):
+        changed = ", ".join(name for name, by in task.changes.items() if by)
         raise _broken(page, "C4", f"isolate_page({page}) refused, but changed its {changed}")
     return agreed
 
@@ -306,22 +309,21 @@ async def call_migrate(owner: Any, dst: Page, src: Page, mode: MigrateMode) -> i
 
 def check_migrated(owner: Any, dst: Page, src: Page, result: Any) -> int:  # noqa: ANN401
     """Assert what `migrate_page` owes when it returns `result`."""
-    leave(src, "migrate_page")
+    task = src.env.task
+    task.arguments = ()
+    if task.held != task.entered_with:
+        raise _kept(src, "migrate_page")
     if type(result) is not int or not -4095 <= result <= 0:
         raise _broken(src, "C3", f"migrate_page returned {result!r}, not 0 or a negative errno")
-    if result == 0 and src.is_owned:
-        raise _broken(src, "C3", f"migrate_page returned 0, but {src} is still marked movable")
-    if (
-        result == 0
-        and dst.is_owned
-        and owner.keeps_contents
-        and not src.env.task.changes.get("copies")
-    ):
-        raise _broken(src, "D1", f"migrate_page returned 0, but {src} was not copied to {dst}")
-    if result == 0 and dst.is_owned and dst.nr_refs < 2:
-        raise _broken(src, "R5", f"migrate_page returned 0, but took no reference to {dst}")
-    if result != 0 and not src.is_owned:
+    if (result == 0) == src.is_owned:
+        if result == 0:
+            raise _broken(src, "C3", f"migrate_page returned 0, but {src} is still marked movable")
         raise _broken(src, "D4", f"migrate_page returned {result}, but gave {src} up")
+    if result == 0 and dst.is_owned:
+        if owner.keeps_contents and not task.changes.get("copies"):
+            raise _broken(src, "D1", f"migrate_page returned 0, but {src} was not copied to {dst}")
+        if dst.nr_refs < 2:
+            raise _broken(src, "R5", f"migrate_page returned 0, but took no reference to {dst}")
     return result
 
 
@@ -330,7 +332,10 @@ async def call_putback(owner: Any, page: Page) -> None:  # noqa: ANN401
     _enter(page, owner, "putback_page")
     await page.lend_link()
     await owner.putback_page(page)
-    leave(page, "putback_page")
+    task = page.env.task
+    task.arguments = ()
+    if task.held != task.entered_with:
+        raise _kept(page, "putback_page")
 
 
 def _enter(page: Page, owner: object, callback: Callback, *others: Page) -> None:
@@ -341,15 +346,13 @@ def _enter(page: Page, owner: object, callback: Callback, *others: Page) -> None
     task.changes = {}
 
 
-def leave(page: Page, callback: str) -> None:
-    """Assert that a callback holds the locks that it was entered with."""
+def _kept(page: Page, callback: str) -> Exception:
+    """A callback holds other locks than those that it was entered with."""
     task = page.env.task
-    task.arguments = ()
-    if task.held != task.entered_with:
-        kept = [str(lock) for lock in task.held if lock not in task.entered_with]
-        lost = [str(lock) for lock in task.entered_with if lock not in task.held]
-        what = f"still holding {', '.join(kept)}" if kept else f"without {', '.join(lost)}"
-        raise _broken(page, "L3", f"{callback}({page}) returned {what}")
+    kept = [str(lock) for lock in task.held if lock not in task.entered_with]
+    lost = [str(lock) for lock in task.entered_with if lock not in task.held]
+    what = f"still holding {', '.join(kept)}" if kept else f"without {', '.join(lost)}"
+    return _broken(page, "L3", f"{callback}({page}) returned {what}")
 
 
 def _broken(page: Page, rule: str, text: str) -> Exception:

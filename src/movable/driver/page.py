@@ -325,7 +325,8 @@ class Page(Counted):
     async def copy_from(self, src: "Page") -> None:
         """Copy all bytes of `src`: ``copy_highpage()``, a read and a write."""
         if self.data is not None and src.data is not None:
-            self.data[:] = src.data
+            self._must_live("copies to")
+            self.data[:] = src._contents("reads")
             self._note("copies", 1)
         else:
             await self._store(await src.read(0, PAGE_SIZE))

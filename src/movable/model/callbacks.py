@@ -27,6 +27,9 @@ ISOLATE_MODES: Final = {
     MIGRATE_SYNC_LIGHT: IsolateMode.UNEVICTABLE,
     MIGRATE_SYNC: IsolateMode.UNEVICTABLE,
 }
+_ASYNC: Final = MigrateMode.ASYNC
+"""Looking a member up in its class takes longer than taking a lock."""
+
 _RAISED: Final = (Exception, SystemExit, CancelledError)
 """What a driver may raise without ending more than itself; Ctrl-C is not the driver's."""
 
@@ -41,8 +44,6 @@ class DriverCallbacks:
         self.env = env
         self.faults: list[Fault] = []
         self.nr_contents_checked = self.nr_contents_bad = 0
-        self._isolated: dict[int, tuple[Loaded | None, int]] = {}
-        """Isolated pages: whose, and with how many references before."""
         self._nr_failures: dict[int, int] = {}
 
     # -- isolation ----------------------------------------------------------------------------
@@ -52,12 +53,13 @@ class DriverCallbacks:
         return run(self._isolate_all(pfns, ISOLATE_MODES[mode]))
 
     async def _isolate_all(self, pfns: list[int], mode: IsolateMode) -> int:
-        env, pages, isolated = self.env, self.env.pages, self._isolated
+        env, pages = self.env, self.env.pages
         for nr_isolated, pfn in enumerate(pfns):
             page = pages.get(pfn)
             if page is None or (env.quarantined and pfn in env.quarantined):
                 return nr_isolated
-            loaded, before = page.loaded, page.nr_refs
+            page.isolated_from = loaded = page.loaded
+            page.nr_refs_before = page.nr_refs
             env.entered = None
             try:
                 agreed = await isolate_movable_page(page, mode)
@@ -65,10 +67,9 @@ class DriverCallbacks:
                     raise env.violation
             except _RAISED as error:
                 self._report(error, page, loaded, "isolate_page")
-                env.quarantine(page, loaded, nr_references=before)
+                env.quarantine(page, loaded, nr_references=page.nr_refs_before)
                 return nr_isolated
             if agreed:
-                isolated[pfn] = loaded, before
                 if loaded is not None:
                     loaded.counts.isolated += 1
             else:
@@ -89,7 +90,7 @@ class DriverCallbacks:
                 entries, moving.new_page, moving.put_new_page, MigrateMode(mode), move=moving.move
             )
         )
-        self.env.dst = None
+        self.env.dst = self.env.entered = moving.src = None  # Nobody but drivers knows its pages.
         batch.run.cc["nr_migrated"] += moving.nr_moved
         left = [page.pfn for page in done.left if isinstance(page, MachinePage)]
         is_alone = mode != MIGRATE_ASYNC and self.env.batched_migration
@@ -100,7 +101,7 @@ class DriverCallbacks:
         return left
 
     def _note_failure(self, pfn: int, mode: int) -> None:
-        loaded = self._isolated[pfn][0]
+        loaded = self.env.pages[pfn].isolated_from
         if loaded is not None:
             loaded.counts.failed += 1
         if mode != MIGRATE_SYNC:
@@ -112,8 +113,7 @@ class DriverCallbacks:
 
     def note_moved(self, src: MachinePage, dst: MachinePage | None) -> None:
         """Note that `src` is done with: moved to `dst`, or let go by its driver."""
-        pfn, env = src.pfn, self.env
-        loaded, _ = self._isolated.pop(pfn)
+        pfn, env, loaded = src.pfn, self.env, src.isolated_from
         if self._nr_failures:
             self._nr_failures.pop(pfn, None)
         if env.is_content_noted:
@@ -129,7 +129,7 @@ class DriverCallbacks:
 
     def note_kept(self, src: MachinePage, dst: MachinePage) -> None:
         """Note that the driver of `src` kept the destination of a migration that failed."""
-        loaded = self._isolated[src.pfn][0]
+        loaded = src.isolated_from
         text = "kept the destination of a migration that failed"
         self._blame(dst, loaded, "migrate_page", "R3", text)
         self.env.quarantine(dst, loaded, nr_references=dst.nr_references)
@@ -137,7 +137,7 @@ class DriverCallbacks:
     def note_broken(self, src: MachinePage, dst: MachinePage | None, error: BaseException) -> bool:
         """Decide who has what after a migration went wrong; return whether `dst` is unused."""
         env = self.env
-        loaded, before = self._isolated.pop(src.pfn)
+        loaded = src.isolated_from
         self._report(error, src, loaded, "migrate_page")
         env.abandon()
         is_unused = False
@@ -147,7 +147,7 @@ class DriverCallbacks:
             else:
                 dst.force(nr_references=0)
                 is_unused = True
-        env.quarantine(src, loaded, nr_references=max(before, 1))
+        env.quarantine(src, loaded, nr_references=max(src.nr_refs_before, 1))
         return is_unused
 
     # -- putback ------------------------------------------------------------------------------
@@ -156,13 +156,13 @@ class DriverCallbacks:
         """Give isolated `pfn` back to its driver."""
         env = self.env
         page = env.pages[pfn]
-        loaded, before = self._isolated.pop(pfn)
+        loaded = page.isolated_from
         env.entered = None
         try:
             self._run(putback_movable_page(page))
         except _RAISED as error:
             self._report(error, page, loaded, "putback_page")
-            env.quarantine(page, loaded, nr_references=max(before, 1))
+            env.quarantine(page, loaded, nr_references=max(page.nr_refs_before, 1))
             return
         if loaded is not None:
             was_released = env.released.pop(pfn, self) is None
@@ -268,7 +268,6 @@ class _Moving:
         new_page: NewPage,
         put_new_page: PutPage,
         mode: MigrateMode,
-        *,
         wait: bool,
     ) -> int:
         """Migrate one entry: `unmap_and_move`, and what the machine has to do around it."""
@@ -276,11 +275,11 @@ class _Moving:
             return self.batch.move(src.span)
         env, callbacks = self.env, self.callbacks
         self.src, self.is_unused = src, False
-        self.is_alone = mode is not MigrateMode.ASYNC
+        self.is_alone = mode is not _ASYNC
         env.dst = env.entered = None
         env.is_content_noted = False
         try:
-            result = await unmap_and_move(src, new_page, put_new_page, mode, wait=wait)
+            result = await unmap_and_move(src, new_page, put_new_page, mode, wait, self.draw)
             if env.violation is not None:  # The driver caught what it raised.
                 raise env.violation
         except _RAISED as error:
@@ -297,6 +296,10 @@ class _Moving:
         return result
 
     async def new_page(self) -> Page | None:
+        """Return a destination."""
+        return self.draw()
+
+    def draw(self) -> MachinePage | None:
         """Return a destination."""
         assert self.src is not None
         pfn = self.batch.draw(self.src.pfn, self.is_alone)

@@ -46,11 +46,15 @@ from movable.mm.constants import (
     PAGEBLOCK_ORDER,
 )
 from movable.mm.kinds import PageKind
-from movable.mm.state import NO_PAGE, Pages
+from movable.mm.state import CONTROL_DTYPE, MAX_BATCH, NO_PAGE, Pages
 
 DRIVER_KINDS: Final = (PageKind.BALLOON, PageKind.ZSMALLOC, PageKind.DRIVER)
 _IS_DRIVER: Final = np.isin(np.arange(256), DRIVER_KINDS)
 _OBSTACLE: Final = int(PageKind.KERNEL)
+
+_SCALARS_AT: Final = 2 * MAX_BATCH * np.dtype(np.int64).itemsize
+_SCALARS: Final = np.dtype((np.int64, ((CONTROL_DTYPE.itemsize - _SCALARS_AT) // 8,)))
+"""The numbers of a run, behind its lists: a scan only adds to those, but changes these."""
 
 DRAWN_AHEAD: Final = 32
 """Destinations that are drawn at once where each page draws its own: they are the next anyway."""
@@ -167,7 +171,7 @@ class DriverZone:
             found: Sources = isolate_migratepages_block(
                 self.pages, self.zone, self.rules, self.cc, low_pfn, end_pfn
             )
-            wanted = self._driver_pages(int(before.cc["nr_taken"]))
+            wanted = self._driver_pages(before.nr_taken)
             self._drop(accepted, wanted)
             refusing = self._ask(accepted, wanted)
             if refusing is None:
@@ -221,7 +225,9 @@ class _Before(NamedTuple):
 
     cached_async: int
     cached_sync: int
-    cc: np.void
+    nr_taken: int
+    isolated: NDArray[np.int64]
+    scalars: NDArray[np.int64]
     pageblock: int
     skip: int
 
@@ -229,12 +235,16 @@ class _Before(NamedTuple):
     def of(cls, pages: Pages, zone: np.void, cc: np.void, pfn: int) -> "_Before":
         pageblock = pfn >> PAGEBLOCK_ORDER
         cached = int(zone["cached_migrate_async"]), int(zone["cached_migrate_sync"])
-        return cls(*cached, cc.copy(), pageblock, int(pages.skip[pageblock]))
+        nr_taken = int(cc["nr_taken"])
+        isolated = cc["isolated"][:nr_taken].copy()
+        scalars = np.frombuffer(cc, np.int64, offset=_SCALARS_AT).copy()
+        return cls(*cached, nr_taken, isolated, scalars, pageblock, int(pages.skip[pageblock]))
 
     def restore(self, pages: Pages, zone: np.void, cc: np.void) -> None:
         zone["cached_migrate_async"] = self.cached_async
         zone["cached_migrate_sync"] = self.cached_sync
-        cc.setfield(self.cc, cc.dtype)
+        cc["isolated"][: self.nr_taken] = self.isolated
+        cc.setfield(self.scalars, _SCALARS, _SCALARS_AT)
         pages.skip[self.pageblock] = self.skip
 
 
@@ -363,7 +373,8 @@ class Batch:
 
 def _runs(flags: NDArray[np.bool_]) -> list[tuple[int, int, bool]]:
     """Return (start, end, value) of each run of equal values."""
-    if not len(flags):
-        return []
+    nr_set = int(np.count_nonzero(flags))
+    if nr_set in (0, len(flags)):
+        return [(0, len(flags), nr_set > 0)] if len(flags) else []
     edges = [0, *(np.flatnonzero(flags[1:] != flags[:-1]) + 1).tolist(), len(flags)]
     return [(start, end, bool(flags[start])) for start, end in pairwise(edges)]

@@ -24,16 +24,13 @@ class Contents:
                 self._memory.madvise(mmap.MADV_HUGEPAGE)
         self._bytes = memoryview(self._memory)
         self._nr_lent = 0
-        self._returned: list[memoryview] = []
+        self.returned: list[memoryview] = []
+        """What was lent and is not any more, the last one warm."""
 
     def lend(self) -> memoryview:
         """Return 4096 bytes, writable; what is in them is left over from whoever had them."""
-        if self._returned:
-            return self._returned.pop()
+        if self.returned:
+            return self.returned.pop()
         start = self._nr_lent * PAGE_SIZE
         self._nr_lent += 1
         return self._bytes[start : start + PAGE_SIZE]
-
-    def take_back(self, data: memoryview) -> None:
-        """Take back what was lent."""
-        self._returned.append(data)

@@ -16,14 +16,12 @@ from movable.driver.alone import (
     NO,
     AloneAtomic,
     AloneList,
-    AloneMutex,
     AloneNode,
     AlonePage,
-    AloneRwLock,
-    AloneSpinLock,
     AloneTable,
     AloneWaitQueue,
 )
+from movable.driver.alone_locks import AloneMutex, AloneRwLock, AloneSpinLock
 from movable.driver.env import GFP_ATOMIC, GFP_HIGHUSER_MOVABLE, Env
 from movable.driver.eras import UNMARKED, Era
 from movable.driver.page import Callback, Page
@@ -77,14 +75,18 @@ class Loaded:
 class MachinePage(AlonePage):
     """A page of a machine: the machine's arrays follow its mark."""
 
-    __slots__ = ("loaded",)
+    __slots__ = ("is_resting", "isolated_from", "loaded", "nr_refs_before")
     env: "MachineEnv"
     loaded: Loaded | None
     """Whose page it is."""
+    isolated_from: Loaded | None
+    nr_refs_before: int
+    """While it is isolated: whose page it was then, and its references before."""
 
     def __init__(self, env: "MachineEnv", pfn: int) -> None:
         super().__init__(env, pfn, None)
-        self.loaded = None
+        self.loaded, self.is_resting = None, False
+        """Whether it is among the pages that may stand for another PFN."""
 
     def set_mark(self, owner: Any) -> Act[None]:  # noqa: ANN401
         """Mark the page movable through `owner`; under the page lock."""
@@ -102,7 +104,8 @@ class MachinePage(AlonePage):
             loaded = env.loaded[owner]
         else:
             self.mark, self.ops = loaded.mark, loaded.ops
-            if task.arguments and task.arguments[-1] is self:
+            arguments = task.arguments
+            if arguments and arguments[-1] is self:
                 self._note("marks", 1)
             done = NOTHING
         self.loaded = loaded
@@ -116,7 +119,8 @@ class MachinePage(AlonePage):
         if self.locked_by is not task or self.life == "freed" or not self.ops:
             return super().clear_mark()  # Breaks a rule.
         self.ops = None if era.mark == "mapcount" else ()
-        if task.arguments and task.arguments[-1] is self:
+        arguments = task.arguments
+        if arguments and arguments[-1] is self:
             task.changes["marks"] = task.changes.get("marks", 0) - 1
         loaded, self.loaded = self.loaded, None
         if loaded is not None:
@@ -139,7 +143,7 @@ class MachinePage(AlonePage):
     @property
     def is_listed(self) -> bool:
         """Whether a driver has it on a list."""
-        return isinstance(self.lru, tuple)
+        return self.on is not None
 
     def force(self, *, nr_references: int) -> None:
         """End whatever is under way: unlocked, not isolated, with so many references."""
@@ -167,12 +171,12 @@ class MachineEnv(Env):
         self.kinds = memoryview(memory.pages.kind.data)
         self.owners = memoryview(memory.pages.owner.data)
         self.pages: dict[int, MachinePage] = {}
-        self._idle: deque[MachinePage] = deque()  # Freed, and perhaps taken again.
+        self._resting: list[MachinePage] = []  # Freed, and perhaps taken again; the last is warm.
+        self._just_freed: list[MachinePage] = []  # Will rest: compaction itself still knows them.
+        self._known: deque[MachinePage] = deque()  # Freed, but a driver knows them.
         self.loaded: dict[object, Loaded] = {}
         self.calling: Loaded | None = None
         """Whose own path runs."""
-        self.entered: tuple[MachinePage, str] | None = None
-        """The callback entered last, and for which page."""
         self.contents_before = memoryview(bytearray(PAGE_SIZE))
         """What was in the source of the migration under way, if `is_content_noted`."""
         self.is_content_noted = False
@@ -187,6 +191,8 @@ class MachineEnv(Env):
         """Isolated pages whose driver had released them when compaction came back to them."""
         self.on_freed: Callable[[], None] = lambda: None
         """Called when the destination's last reference is gone."""
+
+    notes_everyday = False
 
     # -- what drivers make --------------------------------------------------------------------
 
@@ -210,9 +216,9 @@ class MachineEnv(Env):
         """Make an entry for lists that is not a page."""
         return AloneNode(self, name)
 
-    def table(self, name: str) -> AloneTable[Any, Any]:
+    def table(self, name: str) -> AloneTable[Any, Any]:  # type: ignore[override]
         """Make a plain map."""
-        return AloneTable(self, name)
+        return AloneTable(name)
 
     def atomic(self, value: int, name: str) -> AloneAtomic:
         """Make an atomic counter."""
@@ -246,15 +252,14 @@ class MachineEnv(Env):
         """Return the page at `pfn`, as one that nobody has seen yet."""
         page = self.pages.get(pfn)
         if page is None:
-            page = self._forgotten() if self._idle else None
-            if page is None:
-                page = MachinePage(self, pfn)
+            page = (self._resting and self._forgotten()) or MachinePage(self, pfn)
             page.pfn = pfn
             self.pages[pfn] = page
-        page.loaded = None
         page.renew()
+        page.loaded = None
         if page.data is None and self.contents is not None:
-            page.data = self.contents.lend()
+            returned = self.contents.returned
+            page.data = returned.pop() if returned else self.contents.lend()
         return page
 
     def _forgotten(self) -> MachinePage | None:
@@ -262,24 +267,33 @@ class MachineEnv(Env):
 
         A page that a driver still knows must stay what it is, for its use to be found out.
         """
-        page = self._idle.popleft()
-        if page.life != "freed":
-            return None
-        if getrefcount(page) > _OWN_REFERENCES:
-            self._idle.append(page)
-            return None
-        del self.pages[page.pfn]
-        return page
+        while self._resting:
+            page = self._resting.pop()
+            page.is_resting = False
+            if page.life != "freed":
+                continue  # It was taken again, at its own PFN.
+            if getrefcount(page) <= _OWN_REFERENCES:
+                del self.pages[page.pfn]
+                return page
+            self._known.append(page)
+        if self._known:  # Look at one of them again, next time.
+            self._rest(self._known.popleft())
+        return None
+
+    def _rest(self, page: MachinePage) -> None:
+        if not page.is_resting:
+            page.is_resting = True
+            self._resting.append(page)
 
     def page_freed(self, page: Page) -> None:
         """Take back `page`: to compaction if it is an unused destination, else to the allocator."""
         assert isinstance(page, MachinePage)
         if page.data is not None and self.contents is not None:
-            self.contents.take_back(page.data)
+            self.contents.returned.append(page.data)
             page.data = None
         if self.quarantined:
             self.quarantined.pop(page.pfn, None)
-        self._idle.append(page)
+        self._just_freed.append(page)
         if page is self.dst:
             self.on_freed()
         else:
@@ -289,15 +303,18 @@ class MachineEnv(Env):
 
     def flush(self) -> None:
         """Free what drivers let go."""
+        if self._just_freed:
+            pages, self._just_freed = self._just_freed, []
+            for page in pages:
+                self._rest(page)
         if self.freed:
             pfns, self.freed = np.array(self.freed, dtype=np.int64), []
             self.memory.free(pfns)
 
     # -- events -------------------------------------------------------------------------------
 
-    def entering(self, page: Page, callback: str, owner: Any) -> None:  # noqa: ANN401
+    def entering(self, page: Page, callback: Callback, owner: Any) -> None:  # noqa: ANN401
         """Note which callback runs, and what is in a page that is to be migrated."""
-        assert isinstance(page, MachinePage)
         self.entered = page, callback
         if callback == "migrate_page" and page.data is not None and owner.keeps_contents:
             self.contents_before[:] = page.data

@@ -142,7 +142,7 @@ class Memory:
     def churn(self, pfns: Pfns, kind: PageKind, gfp: Gfp, *, owner: int, order: int = 0) -> Pfns:
         """Free folios and allocate as many in their place, alternately; return the new ones."""
         replaced = []
-        for index, part in self._by_zone(pfns):
+        for index, part in self._by_zone(pfns.copy()):
             record = self.zones[index].record
             request = Request(order, gfp.migratetype, int(kind), owner, int(record["min"]))
             nr_here = churn_bulk(self.pages, record, self.record, request, part)
@@ -156,12 +156,14 @@ class Memory:
     def free(self, pfns: Pfns) -> None:
         """Free the folios that begin at `pfns`, in this order."""
         for index, part in self._by_zone(pfns):
-            self.nr_freed += int((1 << self.pages.order[part].astype(np.int64)).sum())
-            free_bulk(self.pages, self.zones[index].record, self.record, part)
+            record = self.zones[index].record
+            self.nr_freed += int(free_bulk(self.pages, record, self.record, part))
 
     def _by_zone(self, pfns: Pfns) -> list[tuple[int, Pfns]]:
         """Split `pfns` by zone, keeping the order in each."""
         which = np.searchsorted(self._ends, pfns, side="right")
+        if len(pfns) and (which == which[0]).all():
+            return [(int(which[0]), pfns)]
         parts = [(index, pfns[which == index]) for index in range(len(self.zones))]
         return [(index, part) for index, part in parts if len(part)]
 
