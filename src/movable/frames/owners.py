@@ -33,6 +33,7 @@ BY_KIND: Final = "page kinds"
 NOBODY: Final = 0
 """The code of free pages, holes, and memory that is not initialised."""
 
+_CHUNK_NR_PAGES: Final = 1 << 18  # What is computed of them stays in a cache.
 _UNOWNED: Final = frozenset(
     {PageKind.HOLE, PageKind.FREE, PageKind.PCP, PageKind.HELD, PageKind.UNINIT}
 )
@@ -89,13 +90,14 @@ class Owners:
         wanted = np.zeros(len(self.names), dtype=np.bool_)
         for name in names:
             wanted[self._codes_of(name)] = True
-        chunk = 1 << 22
-        nr_pfns = len(self._frames.kinds)
-        found = [
-            start + np.flatnonzero(wanted[self.codes(start, min(start + chunk, nr_pfns))])
-            for start in range(0, nr_pfns, chunk)
-        ]
+        found = [start + np.flatnonzero(wanted[codes]) for start, codes in self._in_chunks()]
         return np.concatenate(found) if found else np.zeros(0, dtype=np.int64)
+
+    def _in_chunks(self) -> Iterator[tuple[int, NDArray[np.uint16]]]:
+        """Yield the codes of all pages, each chunk with its first PFN."""
+        nr_pfns = len(self._frames.kinds)
+        for start in range(0, nr_pfns, _CHUNK_NR_PAGES):
+            yield start, self.codes(start, min(start + _CHUNK_NR_PAGES, nr_pfns))
 
     def _codes_of(self, name: str) -> list[int]:
         codes = [
@@ -114,9 +116,7 @@ class Owners:
     def nr_pages(self) -> dict[str, int]:
         """Return how many pages each owner holds that holds any, most first."""
         nr_pages = np.zeros(len(self.names), dtype=np.int64)
-        chunk = 1 << 22
-        for start in range(0, len(self._frames.kinds), chunk):
-            codes = self.codes(start, min(start + chunk, len(self._frames.kinds)))
+        for _, codes in self._in_chunks():
             nr_pages += np.bincount(codes, minlength=len(self.names))
         nr_pages[NOBODY] = 0
         order = np.argsort(-nr_pages, kind="stable")
