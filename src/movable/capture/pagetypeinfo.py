@@ -26,7 +26,7 @@ def parse_pagetypeinfo(text: str, *, source: str = "pagetypeinfo") -> PageTypeIn
     """Return free blocks and pageblocks per migratetype; a capped count becomes `CAPPED`.
 
     Raises:
-        ParseError: no pageblock order, an unknown migratetype, or a row of another form.
+        ParseError: no pageblock order, an unknown migratetype, or a row of another form or length.
     """
     nr_free: dict[ZoneKey, dict[int, tuple[int, ...]]] = {}
     nr_pageblocks: dict[ZoneKey, dict[int, int]] = {}
@@ -34,6 +34,7 @@ def parse_pagetypeinfo(text: str, *, source: str = "pagetypeinfo") -> PageTypeIn
     if order is None:
         raise ParseError("'Page block order: N'", source, 1, text[:120])
     types: list[int] = []
+    nr_orders = 0
     for lineno, line in enumerate(text.split("\n"), start=1):
         if line.startswith(_MIXED_HEADING):
             break
@@ -44,6 +45,9 @@ def parse_pagetypeinfo(text: str, *, source: str = "pagetypeinfo") -> PageTypeIn
             if row := _FREE_ROW.fullmatch(line):
                 kind = _migratetype(row[3], source, lineno, line)
                 counts = tuple(map(_count, row[4].split()))
+                if nr_orders and len(counts) != nr_orders:
+                    raise ParseError("as many orders as in the row before", source, lineno, line)
+                nr_orders = len(counts)
                 nr_free.setdefault((int(row[1]), row[2]), {})[kind] = counts
             elif (row := _BLOCKS_ROW.fullmatch(line)) and len(row[3].split()) == len(types):
                 blocks = dict(zip(types, map(int, row[3].split()), strict=True))

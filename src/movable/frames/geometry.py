@@ -1,5 +1,7 @@
 """Whether a machine's pages and pageblocks have the sizes that all else takes for granted."""
 
+from collections.abc import Iterator
+
 from movable.errors import SnapshotError, UnsupportedKernelError
 from movable.mm.constants import NR_PAGE_ORDERS, PAGE_SIZE, PAGEBLOCK_ORDER
 from movable.mm.snapshot import Snapshot
@@ -34,12 +36,22 @@ def check_geometry(snapshot: Snapshot) -> None:
             f"{snapshot.source}: its pageblocks have order {told.pageblock_order}; only kernels "
             f"with pageblocks of order {PAGEBLOCK_ORDER} are modelled"
         )
-    for (nid, name), row in snapshot.buddyinfo.items():
-        if len(row) != NR_PAGE_ORDERS:
+    for file, nid, name, nr_orders in _rows(snapshot):
+        if nr_orders != NR_PAGE_ORDERS:
             raise UnsupportedKernelError(
-                f"{snapshot.source}: buddyinfo has {len(row)} orders for node {nid} zone {name}; "
+                f"{snapshot.source}: {file} has {nr_orders} orders for node {nid} zone {name}; "
                 f"only kernels with {NR_PAGE_ORDERS} (0 to {NR_PAGE_ORDERS - 1}) are modelled"
             )
+
+
+def _rows(snapshot: Snapshot) -> Iterator[tuple[str, int, str, int]]:
+    """Yield file, node, zone and number of orders of each row of free blocks."""
+    for (nid, name), row in snapshot.buddyinfo.items():
+        yield "buddyinfo", nid, name, len(row)
+    if snapshot.pagetypeinfo is not None:
+        for (nid, name), rows in snapshot.pagetypeinfo.nr_free.items():
+            for row in rows.values():
+                yield "pagetypeinfo", nid, name, len(row)
 
 
 def page_size_of(snapshot: Snapshot) -> int:

@@ -164,6 +164,25 @@ Node 0, zone   Normal           90           90           90           90       
     assert info.nr_pageblocks[0, "Normal"] == {0: 1, 1: 2, 2: 3, 3: 4, MIGRATE_CMA: 5, 5: 6}
 
 
+def test_a_list_too_long_to_count_is_capped_and_six_digits_are_read() -> None:
+    rows = (
+        "Node    0, zone   Normal, type    Unmovable    12      0 ",
+        "Node    0, zone   Normal, type      Movable >100000 123456 ",
+        "Node    0, zone  HighMem, type      Movable      3      4 ",
+    )
+    info = parse_pagetypeinfo("Page block order: 9\n" + "\n".join(rows) + "\n")
+
+    assert info.nr_free[0, "Normal"] == {0: (12, 0), 1: (CAPPED, CAPPED)}
+    assert info.nr_free[0, "HighMem"] == {1: (3, 4)}
+
+
+def test_a_row_with_more_orders_than_the_one_before_is_an_error() -> None:
+    row = "Node    0, zone   Normal, type    Unmovable      1      2"
+
+    with pytest.raises(ParseError, match="as many orders as in the row before"):
+        parse_pagetypeinfo(f"Page block order: 9\n{row}\n{row} 3\n")
+
+
 def test_an_unknown_migratetype_is_an_error() -> None:
     text = "Page block order: 9\nNode    0, zone   Normal, type      Teleport      3      4\n"
 

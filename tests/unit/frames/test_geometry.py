@@ -55,6 +55,14 @@ def test_other_page_and_pageblock_sizes_are_refused_by_name(raw: Path, name: str
     assert refusal.value.exit_code == 1
 
 
+def test_pagetypeinfo_alone_tells_the_orders_too(raw: Path) -> None:
+    (raw / "buddyinfo").unlink()
+    change(raw, "pagetypeinfo", lambda text: re.sub(r"(, type .*)", r"\1 0 0 0", text))
+
+    with pytest.raises(MovableError, match="pagetypeinfo has 14 orders for node 0 zone DMA;"):
+        frames_of(open_snapshot(raw))
+
+
 def test_without_kpageflags_nothing_is_answered(
     raw: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
