@@ -6,7 +6,7 @@ from functools import partial
 import numpy as np
 from numpy.typing import NDArray
 
-from movable.errors import UsageError
+from movable.errors import SnapshotError, UsageError
 from movable.frames.frames import Frames
 from movable.frames.movability import unevictable_allowed
 from movable.frames.truth import Truth
@@ -28,10 +28,16 @@ def parse_action(action: str, frames: Frames, truth: Truth | None = None) -> Per
 
     Raises:
         UsageError: an action that is not known, or a number that makes no sense in it.
+        SnapshotError: an action that takes free lists, and zones that interleave.
     """
     name, *arguments = action.split(":")
     if name == "compact_memory" and not arguments:
         return compact_memory
+    if not has_lists(frames):
+        raise SnapshotError(
+            f"{frames.snapshot.source}: its zones interleave, so whose free lists a page is on "
+            "cannot be told: only compact_memory can be predicted"
+        )
     if name == "hugepages" and len(arguments) == 1:
         count = _number(action, "N", arguments[0], _MAX_COUNT)
         return partial(hugepages, count=count, truth=truth)
@@ -51,6 +57,14 @@ def parse_action(action: str, frames: Frames, truth: Truth | None = None) -> Per
         percent = _number(action, "N", arguments[0], 100) if arguments else default
         return partial(proactive, proactiveness=percent)
     raise UsageError(f"no action {action!r}: there are {ACTIONS}")
+
+
+def has_lists(frames: Frames) -> bool:
+    """Whether each free page is on the lists of one zone: not where zones' spans overlap.
+
+    On the lists of two it would link the two, and whoever walks them would never come to an end.
+    """
+    return all(doubt.code != "zones-interleave" for doubt in frames.doubts)
 
 
 def perform_once(frames: Frames, action: str, truth: Truth | None = None) -> Run:

@@ -23,7 +23,7 @@ from movable.mm.constants import MIGRATE_MOVABLE, PAGEBLOCK_ORDER
 from movable.mm.doubt import Doubt
 from movable.mm.snapshot import Snapshot
 from movable.model.gfp import parse_gfp
-from movable.predict.actions import perform_once
+from movable.predict.actions import has_lists, perform_once
 from movable.predict.forecast import Forecast, predict
 
 MAX_COUNT: Final = 100_000_000
@@ -166,8 +166,10 @@ def _with_direct(frames: Frames, draft: Preflight, truth: Truth | None) -> Prefl
         if is_hugepages
         else f"order:{draft.order}:{draft.count}:{draft.gfp}"
     )
-    nr_directly = perform_once(frames, action, truth).nr_obtained
-    assert nr_directly is not None, "an action with a goal says what it obtained"
+    nr_directly = None
+    if has_lists(frames):
+        nr_directly = perform_once(frames, action, truth).nr_obtained
+        assert nr_directly is not None, "an action with a goal says what it obtained"
     answer = Answer.AFTER_COMPACTION if draft.nr_after >= draft.count else Answer.NO
     return replace(draft, nr_directly=nr_directly, answer=answer)
 
@@ -182,8 +184,10 @@ def _sentence(found: Preflight) -> str:
         spread = f" ({found.nr_after_range[0]} to {found.nr_after_range[1]})"
     figures = (
         f"{found.nr_now} blocks of {size} can be had now, {found.nr_after}{spread} after "
-        f"compact_memory; the request alone would obtain {found.nr_directly} of {found.count}"
+        "compact_memory"
     )
+    if found.nr_directly is not None:
+        figures += f"; the request alone would obtain {found.nr_directly} of {found.count}"
     low, high = found.nr_after_range or (found.nr_after, found.nr_after)
     sure = ", but not surely" if low < found.count <= high else ""
     if found.answer is Answer.NO:

@@ -1,8 +1,11 @@
 """Preflight: yes now, yes after compaction, or no."""
 
+from dataclasses import replace
+
 import pytest
 
-from movable.errors import UsageError
+from movable.errors import SnapshotError, UsageError
+from movable.mm.doubt import Doubt
 from movable.mm.snapshot import Snapshot
 from movable.mm.zoneinfo import ZoneInfo
 from movable.predict.forecast import predict
@@ -26,6 +29,19 @@ def test_the_answer_follows_the_count() -> None:
     for found, first in ((now, "yes: "), (after, "yes after compaction"), (no, "no, not even")):
         assert found.sentence.startswith(first)
         assert "\n" not in found.sentence
+
+
+def test_where_zones_interleave_there_are_no_lists_to_allocate_from() -> None:
+    frames = recorded(BOX)
+    frames = replace(frames, doubts=(*frames.doubts, Doubt("zones-interleave", "…")))
+
+    found = preflight(frames, count=10_000)
+
+    assert (found.answer, found.nr_directly) == (Answer.NO, None)
+    assert found.sentence.endswith(" after compact_memory")
+    for action in ("hugepages:4", "order:4:4", "kcompactd", "proactive"):
+        with pytest.raises(SnapshotError, match="its zones interleave"):
+            predict(frames, action=action)
 
 
 def test_a_count_inside_the_range_is_not_sure() -> None:
