@@ -3,6 +3,7 @@
     python benchmarks/heldout.py DIR                  record what DIR lacks, and score all (an hour)
     python benchmarks/heldout.py DIR --seed 7         other random choices: other recordings
     python benchmarks/heldout.py DIR --only anon      those whose name begins so
+    python benchmarks/heldout.py DIR --kernel 6.12    on one kernel; may be given more than once
     python benchmarks/heldout.py DIR --write          put the tables into docs/fidelity.md
 
 A line of SCENARIOS is: name, memory, kernels, what [lab] says, steps.  Requests and storms are
@@ -130,6 +131,68 @@ SCENARIOS: tuple[tuple[str, str, tuple[str, ...], str, tuple[str, ...]], ...] = 
         *("st4-nodes", "1G", LAST, f"{TWO}\nnodes = 2"),
         ("anon size=800M keep=0.5 run=2", "allocate order=4 count=6000 gfp=movable+noretry"),
     ),
+    (
+        *("mlocknoune", "512M", NEW, ""),
+        (
+            "write path=/proc/sys/vm/compact_unevictable_allowed value=0",
+            "anon size=330M keep=0.5 run=2 mlock=0.3",
+            COMPACT,
+        ),
+    ),
+    (
+        *("hugebefore", "512M", NEW, ""),
+        (
+            "write path=/proc/sys/vm/nr_hugepages value=30",
+            "anon size=280M keep=0.5 run=2",
+            COMPACT,
+        ),
+    ),
+    (
+        *("huge4g", "1G", NEW, 'below_4g = "512M"'),
+        ("anon size=750M keep=0.4 run=2", "hugepages count=200"),
+    ),
+    (
+        *("slabown", "512M", LAST, ""),
+        (
+            "files size=150M keep=0.5 run=4 dirty=true",
+            "slab size=30M keep=0.5",
+            "anon size=150M keep=0.5 run=2",
+            COMPACT,
+        ),
+    ),
+    (
+        *("gpumov", "512M", LAST, ""),
+        (
+            "load driver=gpu",
+            "anon size=150M keep=0.6 run=2",
+            "pool pages=12000 keep=0.4 movable=true",
+            COMPACT,
+        ),
+    ),
+    (
+        *("nodes2nd", "1G", NEW, f"drain = false\n{TWO}\nnodes = 2"),
+        ("anon size=750M keep=0.5 run=3", COMPACT),
+    ),
+    ("proact40", "1G", NEW, "", ("anon size=700M keep=0.5 run=3", "proactive proactiveness=40")),
+    ("proact80", "512M", NEW, "", ("anon size=350M keep=0.4 run=1", "proactive proactiveness=80")),
+    ("anon2g", "2G", NEW, TWO, ("anon size=1500M keep=0.4 run=1", COMPACT)),
+    (
+        *("compilebig", "1G", NEW, ""),
+        ("compile jobs=30 parallel=6 anon=40M files=6M slab=2M keep=4", COMPACT),
+    ),
+    (
+        *("thp3part", "1G", NEW, ""),
+        ("thp size=350M order=3 keep=0.6 run=5", "anon size=200M keep=0.4 run=3", COMPACT),
+    ),
+    ("thp5part", "512M", NEW, "", ("thp size=300M order=5 keep=0.5 run=7", COMPACT)),
+    (
+        *("shmsmp", "1G", NEW, TWO),
+        ("shmem size=300M keep=0.5 run=3", "anon size=400M keep=0.5 run=5", COMPACT),
+    ),
+    (
+        *("movzcompile", "1G", NEW, 'movable = "500M"'),
+        ("compile jobs=20 parallel=5 anon=32M files=8M slab=1M keep=4", COMPACT),
+    ),
 )
 QUIET = "write path=/proc/sys/vm/compaction_proactiveness value=0"
 
@@ -155,10 +218,14 @@ def _step(words: str) -> str:
     return "\n".join(lines) + "\n"
 
 
-def recorded(directory: Path, *, only: str, seed: int) -> Iterator[Path]:
+def recorded(
+    directory: Path, *, only: str, seed: int, releases: Sequence[str] = ALL
+) -> Iterator[Path]:
     """Record what `directory` lacks, and yield the path of each recording."""
     for name, memory, kernels, lab, steps in SCENARIOS:
         for kernel in kernels if name.startswith(only) else ():
+            if kernel not in releases:
+                continue
             path = directory / f"{name}-{kernel}"
             if not (path / "after").is_dir():
                 print(path.name, flush=True)
@@ -207,9 +274,12 @@ def main() -> None:
     parser.add_argument("directory", type=Path)
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--only", default="")
+    parser.add_argument("--kernel", action="append", choices=ALL)
     parser.add_argument("--write", action="store_true")
     options = parser.parse_args()
-    paths = list(recorded(options.directory, only=options.only, seed=options.seed))
+    releases = options.kernel or ALL
+    found = recorded(options.directory, only=options.only, seed=options.seed, releases=releases)
+    paths = list(found)
     scores, skipped = score_all(paths)
     table = score_markdown(scores, skipped, summary_of(scores, skipped))
     if not options.write:

@@ -4,7 +4,9 @@
  *
  * The lab's module does it at once.  Without it: a very high vm.percpu_pagelist_high_fraction makes
  * the lists' upper limit tiny, and each page that is freed then pushes a batch out; 6.7 and later
- * also shrink the lists by themselves, about once a second.
+ * also shrink the lists by themselves, about once a second, which is all that those of another node
+ * do: what one CPU has of it no page that is freed here reaches.  It is over when nothing changed
+ * for longer than that.
  */
 #include "agent.h"
 
@@ -18,7 +20,7 @@
 #include <time.h>
 #include <unistd.h>
 
-enum { MAX_TURNS = 40, NR_PAGES_A_TURN = 64, FEW = 192, PAGE = 4096 };
+enum { MAX_TURNS = 150, IDLE_TURNS = 25, NR_PAGES_A_TURN = 64, FEW = 192, PAGE = 4096 };
 
 static const char FRACTION[] = "/proc/sys/vm/percpu_pagelist_high_fraction";
 static char text[65536];
@@ -73,7 +75,8 @@ void drain(char **words, int nr_words)
 {
 	struct timespec pause = { 0, 100 * 1000 * 1000 };
 	double started = now();
-	long before = nr_pcp_pages(), left = before;
+	long before = nr_pcp_pages(), left = before, last = before;
+	int nr_idle = 0;
 	cpu_set_t all;
 
 	(void)words;
@@ -87,10 +90,12 @@ void drain(char **words, int nr_words)
 		answer_error("%s cannot be written: %s", FRACTION, strerror(errno));
 		return;
 	}
-	for (int turn = 0; turn < MAX_TURNS && left > FEW; turn++) {
+	for (int turn = 0; turn < MAX_TURNS && left > FEW && nr_idle < IDLE_TURNS; turn++) {
 		churn();
 		nanosleep(&pause, NULL);
 		left = nr_pcp_pages();
+		nr_idle = last - left > NR_PAGES_A_TURN ? 0 : nr_idle + 1;
+		last = left;
 	}
 	sched_setaffinity(0, sizeof(all), &all);
 	put(FRACTION, "0");
