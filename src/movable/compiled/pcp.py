@@ -150,6 +150,21 @@ def drain_pages_zone(pages: Pages, zone: np.void) -> None:
 
 
 @compiled
+def decay_pcp_high(pages: Pages, zone: np.void) -> None:
+    """Shrink this CPU's lists as one second without much to do shrinks them (6.7).
+
+    Source: decay_pcp_high(), mm/page_alloc.c, 6.12; called from refresh_cpu_vm_stats().
+    """
+    count, high = int64(zone["pcp_count"]), int64(zone["pcp_high"])
+    if high > zone["pcp_high_min"]:
+        least = count - (int64(zone["pcp_batch"]) << PCP_BATCH_SCALE_MAX)
+        high = max(least, high - (high >> 3), int64(zone["pcp_high_min"]))
+        zone["pcp_high"] = high
+    if count > high:
+        free_pcppages_bulk(pages, zone, count - high, int64(0))
+
+
+@compiled
 def adopt_pcp_blocks(pages: Pages, zone: np.void) -> None:
     """Put the zone's blocks that are marked as PCP on this CPU's lists, ascending: the newest last.
 

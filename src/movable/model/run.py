@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from movable.compiled.compact import compact_zone, fragmentation_score_zone
-from movable.compiled.pcp import drain_pages_zone
+from movable.compiled.pcp import decay_pcp_high, drain_pages_zone
 from movable.frames.frames import Frames
 from movable.frames.truth import Truth
 from movable.frames.workers import side_by_side
@@ -233,10 +233,16 @@ def kcompactd(
 def proactive(frames: Frames, roles: NDArray[np.uint8], proactiveness: int) -> Run:
     """One run of proactive compaction, if the node's score calls for it.
 
+    Per-CPU lists shrink once a second, and what is on them does not count for the score: one such
+    step is taken to lie between the snapshot and the run.
+
     Source: proactive_compact_node(), should_proactive_compact_node(), mm/compaction.c.
     """
     machine = machine_of(frames, roles, has_lists=False)
     rules = record_of(machine.rules)
+    if machine.rules.pcp_auto_high:
+        for zone in machine.zones:
+            decay_pcp_high(machine.pages, zone.record)
     low, high = proactive_marks(machine.rules, proactiveness)
     for zones in zonelists(machine.zones, ZONE_INDEX["Movable"]):
         if _node_score(zones) <= high:
