@@ -8,6 +8,7 @@ from movable.check.execution import Execution
 from movable.check.explore import Limits, explore
 from movable.check.schedulers.depth_first import DepthFirst
 from movable.check.schedulers.dpor import DporScheduler
+from movable.check.schedulers.exhaustive import ExhaustiveScheduler
 from movable.check.schedulers.pct import PctScheduler
 from movable.check.schedulers.protocol import Scheduler
 from movable.check.strategy import Scenario, make_program
@@ -152,6 +153,15 @@ class WaitsForAVariable(Driver):
 @pytest.mark.parametrize("driver", [MakesLocks, KeepsANote])
 def test_what_cannot_be_learnt_is_run(driver: type[Driver]) -> None:
     assert both(driver, Scenario("BDD"), DporScheduler) == -1
+
+
+def test_a_search_of_what_cannot_be_learnt_reaches_the_same_ends() -> None:
+    searched = make_program(MakesLocks, Scenario("BD"))
+    reduced = make_program(MakesLocks, Scenario("BD"))
+
+    assert explore(searched, ExhaustiveScheduler()).is_complete
+    assert explore(reduced, DporScheduler(), recalls=False).is_complete
+    assert set(map(str, searched.ends)) == set(map(str, reduced.ends))
 
 
 def test_a_condition_is_the_one_that_was_waited_for() -> None:

@@ -19,6 +19,7 @@ from movable.check.learnt import look
 from movable.check.program import Program
 from movable.check.spin import Spins
 from movable.driver.contract import ContractViolation
+from movable.driver.load import last_line, line_of
 from movable.driver.steps import INTERLEAVED, READ, VOID, Access, Accesses, Step
 from movable.errors import UsageError
 
@@ -35,6 +36,8 @@ class Finding(NamedTuple):
     text: str
     page: str
     thread: str
+    where: str = ""
+    """The line of the driver, if it is not that of a step."""
 
 
 class DriverError(Exception):
@@ -43,6 +46,23 @@ class DriverError(Exception):
     def __init__(self, thread: str, error: BaseException) -> None:
         super().__init__(f"{thread} raised {type(error).__name__}: {error}")
         self.thread, self.error = thread, error
+
+
+def is_step(announced: object, coroutine: Any, program: Program) -> bool:  # noqa: ANN401
+    """Return whether a thread has announced a step, and not ended.
+
+    Raises:
+        UsageError: it waits for something else.
+    """
+    if isinstance(announced, Step):
+        return True
+    places: list[tuple[str, int]] = []
+    while coroutine is not None and hasattr(coroutine, "cr_frame"):
+        places.append((coroutine.cr_frame.f_code.co_filename, coroutine.cr_frame.f_lineno))
+        coroutine = coroutine.cr_await
+    where = last_line(places, program.driver)
+    text = f"{where}: awaits {announced!r}, which is not made by env: nothing can end the wait"
+    raise UsageError(text)
 
 
 class Execution:
@@ -66,6 +86,8 @@ class Execution:
         self.plain: tuple[tuple[int, bool], ...] = ()
         self._plain: list[tuple[int, bool]] = []
         self.is_blocking = False
+        self.is_recalling = False
+        """Whether this run is known from earlier ones: see `movable.check.recall`."""
         self.result: object = None
         self.spins = Spins()
         self._steps: list[Step[Any] | None] = []
@@ -142,8 +164,8 @@ class Execution:
         return step.accesses if step.varies is None else step.varies()
 
     def key(self) -> object:
-        """Return what is equal for two states with one future, None if that is not known."""
-        return None
+        """Return what is equal for two states with one future, if it `is_recalling`."""
+        raise NotImplementedError
 
     def nr_options(self, thread: int) -> int:
         """Return how many ways the next step of `thread` can go now."""
@@ -172,13 +194,17 @@ class Execution:
             self.nr_faults += step.is_fault
         try:
             self.result = step.act()
-            self.pending[thread] = self._sends[thread](self.result)
+            announced = self._sends[thread](self.result)
+            is_step(announced, self._coroutines[thread], self.program)
+            self.pending[thread] = announced
         except StopIteration:
             self.pending[thread] = None
             if env.task.held and env.violation is None:
                 self._note(thread, env.fail("L4", f"{env.task} ends holding {env.task.held[-1]}"))
         except ContractViolation as violation:
             self._note(thread, violation)
+        except UsageError:
+            raise
         except Exception as error:
             self._note(thread, env.fail("M4", describe(error)))
         if env.violation is not None and self.finding is None:
@@ -193,20 +219,36 @@ class Execution:
     def _begin(self, thread: int) -> None:
         self.env.task = self.tasks[thread]
         try:
-            self.pending[thread] = self._sends[thread](None)
+            announced = self._sends[thread](None)
+            is_step(announced, self._coroutines[thread], self.program)
+            self.pending[thread] = announced
         except StopIteration:
             self.pending[thread] = None
         except ContractViolation as violation:
             self._note(thread, violation)
+        except UsageError:
+            raise
         except Exception as error:
             self.env.mode = VOID
             raise DriverError(self.env.task.name, error) from error
 
     def _note(self, thread: int, violation: ContractViolation) -> None:
         if self.finding is None:
-            name = self.tasks[thread].name
-            self.finding = Finding(violation.rule, violation.text, violation.page, name)
+            name, where = self.tasks[thread].name, ""
+            if self._has_line(violation):
+                where = line_of(violation, self.program.driver)
+            self.finding = Finding(violation.rule, violation.text, violation.page, name, where)
         self.pending[thread] = None
+
+    @staticmethod
+    def _has_line(violation: ContractViolation) -> bool:
+        """Return whether it was raised between two steps, and not by one."""
+        trace = violation.__traceback__
+        while trace is not None:
+            if trace.tb_frame.f_code.co_flags & inspect.CO_COROUTINE:
+                return True
+            trace = trace.tb_next
+        return False
 
     def found(self, finding: Finding) -> None:
         """Note what somebody else found in this run, if it is the first."""

@@ -63,6 +63,10 @@ def explore(
         _explore(execution, trace, scheduler, limits, result)
         if isinstance(execution, Recalling) and result.finding is None:
             execution.assert_repeatable()
+    except TypeError as error:
+        if "unhashable" in str(error):
+            raise program.changes_in_place() from error
+        raise
     finally:
         execution.discard()
         if was_enabled:

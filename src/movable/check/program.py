@@ -20,7 +20,7 @@ from movable.driver.contract import ContractViolation
 from movable.driver.env import GFP_HIGHUSER_MOVABLE, Env
 from movable.driver.eras import Era
 from movable.driver.fields import COUNT, ISOLATED
-from movable.driver.load import construct
+from movable.driver.load import check_methods, construct, line_of
 from movable.driver.locks import Reclaim
 from movable.driver.page import Page
 from movable.driver.protocol import (
@@ -124,11 +124,17 @@ class Program:
         self.finding: ContractViolation | None = None
         """What went wrong before there were threads."""
         self.handles: list[Any] = []
+        check_methods(type(self.driver))
         try:
             self.handles = self._set_up(nr_pages)
         except ContractViolation as violation:
             self.finding = violation
             return
+        except UsageError:
+            raise
+        except Exception as error:
+            text = f"{line_of(error, self.driver)}: {type(error).__name__}: {error}"
+            raise UsageError(f"{text} (before any thread runs)") from error
         self.movable = [page for page in self.env.pages if page.is_owned]
         self._done_at = [self.env.new(None, f"{HIDDEN}done by {letter}") for letter in self.letters]
         """Locations: what each thread has freed or written."""
@@ -151,6 +157,10 @@ class Program:
         self._attributes = _attributes(self.driver)
         self.learnt = Learnt(len(self.tasks), self._known())
         self._first = list(self.env.heap)
+        try:
+            hash(tuple(self._first))
+        except TypeError:
+            raise self.changes_in_place() from None
         self._nr_first = len(self._first)
 
     def _set_up(self, nr_pages: int) -> list[Any]:
@@ -293,11 +303,29 @@ class Program:
         """
         env = self.env
         state = tuple(env.heap)
-        if state in self.ends:
+        try:
+            is_known = state in self.ends
+        except TypeError:
+            raise self.changes_in_place() from None
+        if is_known:
             return
         self._judge_end()
         if len(self.ends) < MAX_ENDS:
             self.ends.add(state)
+
+    def changes_in_place(self) -> UsageError:
+        """Return the error that some location holds what no run can put back."""
+        held = ((label, one) for label, one in zip(self.env.labels, self.env.heap, strict=False))
+        for label, value in held:
+            try:
+                hash(value)
+            except TypeError:
+                name, kind = type(self.driver).__name__, type(value).__name__
+                return UsageError(
+                    f"{line_of(Exception(), self.driver)}: {label!r} of {name} holds a {kind}, "
+                    "which changes in place: keep a tuple there, or use env.table or env.list_head"
+                )
+        raise AssertionError
 
     def _judge_end(self) -> None:
         env = self.env

@@ -13,6 +13,7 @@ from movable.check.execution import (
     DriverError,
     Execution,
     describe,
+    is_step,
     not_repeatable,
 )
 from movable.check.heap import Heap, is_same
@@ -20,6 +21,7 @@ from movable.check.learnt import Lost, Point, Segment, path_to, recording
 from movable.check.program import Program
 from movable.driver.contract import ContractViolation
 from movable.driver.steps import INTERLEAVED, READ, VOID, Step
+from movable.errors import UsageError
 
 Saved = tuple[list[Any], list[Point], int]
 """The heap, where each thread stands, and the number of faults so far."""
@@ -35,14 +37,13 @@ class Recalling(Execution):
         self._points: list[Point] = []
         self._saved: list[Saved] = []
         """After so many steps of the current schedule."""
-        self._is_recalling = False
 
     def start(self, prefix: Sequence[int]) -> None:
         """Begin a new run, with the steps of `prefix`, which the last run made too."""
-        self._is_recalling = self._learnt.is_on
-        if self._is_recalling and not self._saved:
+        self.is_recalling = self._learnt.is_on
+        if self.is_recalling and not self._saved:
             self._begin_all()
-        if not self._is_recalling:
+        if not self.is_recalling:
             super().start(prefix)
             return
         env, length = self.env, len(prefix)
@@ -69,20 +70,18 @@ class Recalling(Execution):
             self.env.task = task
             self._follow(thread, None)
             if not self._learnt.is_on:
-                self._is_recalling = False
+                self.is_recalling = False
                 return
         self._plain.clear()
         self._saved = [(self._heap[:], self._points.copy(), 0)]
 
     def key(self) -> object:
-        """Return what is equal for two states with one future, None if that is not known."""
-        if not self._is_recalling:
-            return None
+        """Return what is equal for two states with one future."""
         return tuple(self._heap[:]), tuple(self._points), self.nr_faults
 
     def step(self, code: int) -> None:
         """Let the thread of `code` do its announced step, and recall what follows."""
-        if not self._is_recalling:
+        if not self.is_recalling:
             super().step(code)
             return
         thread, env, plain = code & THREAD_MASK, self.env, self._plain
@@ -102,11 +101,13 @@ class Recalling(Execution):
                 self._follow(thread, result)
         except ContractViolation as violation:
             self._note(thread, violation)
+        except UsageError:
+            raise
         except Exception as error:
             self._note(thread, env.fail("M4", describe(error)))
         if env.violation is not None:
             self._note(thread, env.violation)
-        elif not self._learnt.is_on and self._is_recalling:
+        elif not self._learnt.is_on and self.is_recalling:
             self._run_again(code)
             return
         self.plain = tuple(dict.fromkeys(plain)) if plain else ()
@@ -168,9 +169,13 @@ class Recalling(Execution):
         log, announced = recording(heap), None
         try:
             announced = live.send(result)
+            is_step(announced, live.coroutine, self.program)
         except StopIteration:
             if task.held and env.violation is None:
                 env.fail("L4", f"{task} ends holding {task.held[-1]}")
+        except UsageError:
+            learnt.leave(live)
+            raise
         except ContractViolation:
             pass  # Noted in `env`.
         except Exception as error:
@@ -219,7 +224,7 @@ class Recalling(Execution):
     def _run_again(self, code: int) -> None:
         """Make the same steps with a coroutine for each thread, since one cannot be learnt."""
         prefix = self.schedule[:-1]
-        self._is_recalling = False
+        self.is_recalling = False
         self.nr_steps -= len(self.schedule)
         made = [reversed(path_to(point)[:-1]) for point in self._points]
         self._steps = [next(made[each & THREAD_MASK]).before.step for each in prefix]

@@ -52,7 +52,9 @@ class Timeline:
             for row in self.rows
         ]
         found = self.finding
-        violation = {"rule": found.rule, "text": found.text} if found is not None else None
+        violation = None
+        if found is not None:
+            violation = {"rule": found.rule, "text": found.text, "line": found.where or None}
         return {"schema": 1, "threads": list(self.threads), "steps": steps, "violation": violation}
 
 
@@ -163,4 +165,7 @@ def timeline_text(timeline: Timeline, *, width: int = 100) -> str:
         lines.append(
             f"{row.number:>4}  {'':{indent}}{cell:{rest}}{'; '.join(row.changes)}".rstrip()
         )
+    found = timeline.finding
+    if found is not None and found.where:
+        lines.append(f"      {found.thread} breaks it next, at {Path(found.where).name}")
     return "\n".join(lines)

@@ -97,7 +97,12 @@ class Remark:
 
 def lint(tree: ast.Module) -> list[Remark]:
     """Return the remarks about a driver's text, in the order of its lines."""
-    remarks = [*_forgotten_awaits(tree), *_unsteady(tree), *_unseen_state(tree)]
+    remarks = [
+        *_forgotten_awaits(tree),
+        *_forgotten_coroutines(tree),
+        *_unsteady(tree),
+        *_unseen_state(tree),
+    ]
     return sorted(remarks, key=lambda remark: remark.line)
 
 
@@ -116,6 +121,41 @@ def _forgotten_awaits(tree: ast.Module) -> Iterator[Remark]:
                 if is_step or (is_statement and (name != "get" or not node.args)):
                     text = f"{name}() is not awaited, so it does not happen"
                     yield Remark(node.lineno, text, is_error=True)
+
+
+def _forgotten_coroutines(tree: ast.Module) -> Iterator[Remark]:
+    """Yield calls of the file's own coroutines whose result is dropped, or taken for a truth."""
+    functions = {one.name for one in tree.body if isinstance(one, ast.AsyncFunctionDef)}
+    for cls in (one for one in tree.body if isinstance(one, ast.ClassDef)):
+        methods = {one.name for one in cls.body if isinstance(one, ast.AsyncFunctionDef)}
+        for node in ast.walk(cls):
+            for call in _values_used(node):
+                on = call.func
+                is_method = (
+                    isinstance(on, ast.Attribute)
+                    and isinstance(on.value, ast.Name)
+                    and on.value.id == "self"
+                    and on.attr in methods
+                )
+                if is_method or (isinstance(on, ast.Name) and on.id in functions):
+                    text = f"{_called(call)}() is not awaited, so it does not happen"
+                    yield Remark(call.lineno, text, is_error=True)
+
+
+def _values_used(node: ast.AST) -> Iterator[ast.Call]:
+    """Yield the calls whose value `node` drops or tests."""
+    values: list[ast.expr] = []
+    if isinstance(node, ast.Expr):
+        values = [node.value]
+    elif isinstance(node, ast.If | ast.While | ast.IfExp):
+        values = [node.test]
+    elif isinstance(node, ast.BoolOp):
+        values = node.values
+    elif isinstance(node, ast.UnaryOp):
+        values = [node.operand]
+    elif isinstance(node, ast.Compare):
+        values = [node.left, *node.comparators]
+    yield from (value for value in values if isinstance(value, ast.Call))
 
 
 def _shared_attributes(tree: ast.Module) -> set[str]:

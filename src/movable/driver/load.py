@@ -67,6 +67,7 @@ def load_driver(path: Path, name: str | None = None) -> Loaded:
             raise UsageError(f"{path}:{remark.line}: {remark.text}")
     driver = _choose(_drivers_in(path), path, name)
     _check_callbacks(driver, path)
+    check_methods(driver)
     return Loaded(driver, path, checksum(text), tuple(remarks))
 
 
@@ -148,6 +149,65 @@ def _check_callbacks(driver: type[Driver], path: Path) -> None:
             wanted = f"{nr_arguments} argument" + "s" * (nr_arguments > 1)
             text = f"{name} takes {wanted} besides self, not {found}"
             raise UsageError(f"{path}:{_line(callback)}: {text}")
+
+
+PATH_ARGUMENTS = {"free": 1, "access": 2, "read": 1}
+"""How many arguments each kind of path takes besides self; the others take none."""
+
+
+def check_methods(driver: type[Driver]) -> None:
+    """Assert that paths and invariants can be called as they will be.
+
+    Raises:
+        UsageError: one cannot, naming its line.
+    """
+    for name, method in inspect.getmembers(driver, inspect.isfunction):
+        place = f"{inspect.getfile(method)}:{_line(method)}"
+        kind = getattr(method, "movable_path", None)
+        if kind is not None:
+            if not inspect.iscoroutinefunction(method):
+                raise UsageError(f'{place}: @path("{kind}") {name} must be `async def`')
+            wanted = PATH_ARGUMENTS.get(kind, 0)
+            counts = (wanted - 1, wanted) if kind == "access" else (wanted,)
+            if not any(_takes(method, count) for count in counts):
+                plural = "argument" if wanted == 1 else "arguments"
+                text = f'@path("{kind}") {name} must take {wanted} {plural} besides self'
+                raise UsageError(f"{place}: {text}")
+        if hasattr(method, "movable_invariant"):
+            if inspect.iscoroutinefunction(method):
+                raise UsageError(
+                    f"{place}: @invariant {name} must be `def`: nothing runs beside it"
+                )
+            if not _takes(method, 0):
+                raise UsageError(f"{place}: @invariant {name} must take nothing besides self")
+
+
+def _takes(method: Callable[..., object], nr_arguments: int) -> bool:
+    try:
+        inspect.signature(method).bind(None, *range(nr_arguments))
+    except TypeError:
+        return False
+    return True
+
+
+def line_of(error: BaseException, driver: object) -> str:
+    """Return ``file:line`` of the last of the driver's lines that led to `error`."""
+    frames = traceback.extract_tb(error.__traceback__)
+    return last_line([(frame.filename, frame.lineno or 0) for frame in frames], driver)
+
+
+def last_line(places: list[tuple[str, int]], driver: object) -> str:
+    """Return the last place in the driver's own files, or else in what is not movable's.
+
+    Without either, where the driver's class is.
+    """
+    classes = [cls for cls in type(driver).__mro__ if cls not in (Driver, object)]
+    files = {getattr(sys.modules.get(cls.__module__), "__file__", None) for cls in classes}
+    ours = str(Path(__file__).parents[1])
+    own = [place for place in places if place[0] in files]
+    others = [place for place in places if not place[0].startswith(ours)]
+    file, line = (own or others or [_place(type(driver))])[-1]
+    return f"{file}:{line}"
 
 
 def _place(thing: Callable[..., object]) -> tuple[str, int]:

@@ -6,19 +6,21 @@ allocated and out of compaction's reach, and a `Fault` says which driver, page, 
 """
 
 from asyncio import CancelledError
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
+from threading import get_ident
 from typing import Any, Final, TypeVar
 
 from movable.driver.alone_ops import isolate_movable_page, unmap_and_move
 from movable.driver.contract import ContractViolation
 from movable.driver.movable_ops import NewPage, PutPage, migrate_pages, putback_movable_page
 from movable.driver.page import Page
-from movable.driver.protocol import EAGAIN, ENOMEM, IsolateMode, MigrateMode, run
+from movable.driver.protocol import EAGAIN, EBUSY, ENOMEM, IsolateMode, MigrateMode, run
 from movable.mm.constants import MIGRATE_ASYNC, MIGRATE_SYNC, MIGRATE_SYNC_LIGHT
 from movable.mm.state import NO_PAGE
 from movable.model.compact import Batch
 from movable.model.driver_pages import Loaded, MachineEnv, MachinePage
 from movable.model.events import Fault
+from movable.model.watchdog import Endless
 
 T = TypeVar("T")
 
@@ -30,7 +32,7 @@ ISOLATE_MODES: Final = {
 _ASYNC: Final = MigrateMode.ASYNC
 """Looking a member up in its class takes longer than taking a lock."""
 
-_RAISED: Final = (Exception, SystemExit, CancelledError)
+_RAISED: Final = (Exception, SystemExit, CancelledError, Endless)
 """What a driver may raise without ending more than itself; Ctrl-C is not the driver's."""
 
 NR_PATIENCE: Final = 3
@@ -50,7 +52,7 @@ class DriverCallbacks:
 
     def isolate(self, pfns: list[int], mode: int) -> int:
         """Ask for `pfns` in turn, until a driver refuses; return how many were isolated."""
-        return run(self._isolate_all(pfns, ISOLATE_MODES[mode]))
+        return self.watched(lambda: run(self._isolate_all(pfns, ISOLATE_MODES[mode])))
 
     async def _isolate_all(self, pfns: list[int], mode: IsolateMode) -> int:
         env, pages = self.env, self.env.pages
@@ -85,11 +87,10 @@ class DriverCallbacks:
         moving = _Moving(self, batch)
         entries = moving.entries()
         self.env.on_freed = moving.note_freed
-        done = run(
-            migrate_pages(
-                entries, moving.new_page, moving.put_new_page, MigrateMode(mode), move=moving.move
-            )
+        migration = migrate_pages(
+            entries, moving.new_page, moving.put_new_page, MigrateMode(mode), move=moving.move
         )
+        done = self.watched(lambda: run(migration))
         self.env.dst = self.env.entered = moving.src = None  # Nobody but drivers knows its pages.
         batch.run.cc["nr_migrated"] += moving.nr_moved
         left = [page.pfn for page in done.left if isinstance(page, MachinePage)]
@@ -158,6 +159,9 @@ class DriverCallbacks:
         page = env.pages[pfn]
         loaded = page.isolated_from
         env.entered = None
+        if loaded is not None and loaded.is_stuck:
+            env.quarantine(page, loaded, nr_references=max(page.nr_refs_before, 1))
+            return
         try:
             self._run(putback_movable_page(page))
         except _RAISED as error:
@@ -178,6 +182,9 @@ class DriverCallbacks:
     def call(self, loaded: Loaded, path: Coroutine[Any, Any, T], name: str) -> T | None:
         """Run a path of a driver's own; None if it broke a rule."""
         env = self.env
+        if loaded.is_stuck:
+            path.close()
+            return None
         outer, env.calling = env.calling, loaded
         env.entered = None
         try:
@@ -185,12 +192,14 @@ class DriverCallbacks:
             env.settle()
             return result
         except _RAISED as error:
-            rule = error.rule if isinstance(error, ContractViolation) else "C3"
-            text = str(error) if isinstance(error, ContractViolation) else _described(error)
+            rule, text = self._broken(error)
+            text = str(error) if isinstance(error, ContractViolation) else text
             named = error.page if isinstance(error, ContractViolation) else ""
             pfn = int(named[1:]) if named[1:].isdigit() else None
             self.faults.append(Fault(loaded.name, pfn, name, rule, text))
             env.abandon()
+            if isinstance(error, Endless):
+                env.give_up(loaded)
             if pfn in env.pages and env.pages[pfn].is_live:
                 page = env.pages[pfn]
                 env.quarantine(page, loaded, nr_references=max(page.nr_references, 1))
@@ -201,9 +210,17 @@ class DriverCallbacks:
 
     # -- faults -------------------------------------------------------------------------------
 
+    def watched(self, code: Callable[[], T]) -> T:
+        """Run code of a driver's, under the eyes of the watchdog; it may raise `Endless`."""
+        outer, self.env.running_in = self.env.running_in, get_ident()
+        try:
+            return code()
+        finally:
+            self.env.running_in = outer
+
     def _run(self, coroutine: Coroutine[Any, Any, T]) -> T:
         """Run `coroutine`; a violation that the driver caught and hid is raised again."""
-        result = run(coroutine)
+        result = self.watched(lambda: run(coroutine))
         hidden = self.env.violation
         if hidden is not None:
             raise hidden
@@ -214,11 +231,18 @@ class DriverCallbacks:
     ) -> None:
         if self.env.entered is not None and self.env.entered[0] is page:
             callback = self.env.entered[1]
+        if isinstance(error, Endless) and loaded is not None:
+            self.env.give_up(loaded)
         error = self.env.violation or error  # What it broke first, if it hid that.
+        self._blame(page, loaded, callback, *self._broken(error))
+
+    def _broken(self, error: BaseException) -> tuple[str, str]:
+        """Return which rule `error` broke, and how."""
         if isinstance(error, ContractViolation):
-            self._blame(page, loaded, callback, error.rule, error.args[0])
-        else:
-            self._blame(page, loaded, callback, "C3", _described(error))
+            return error.rule, error.args[0]
+        if isinstance(error, Endless):
+            return "E4", f"{self.env.endless_text()}; it is not called again"
+        return "C3", f"raised {type(error).__name__}: {error}"
 
     def _blame(
         self, page: MachinePage, loaded: Loaded | None, callback: str, rule: str, text: str
@@ -226,10 +250,6 @@ class DriverCallbacks:
         self.env.violation = None
         name = loaded.name if loaded is not None else "nobody"
         self.faults.append(Fault(name, page.pfn, callback, rule, text))
-
-
-def _described(error: BaseException) -> str:
-    return f"raised {type(error).__name__}: {error}"
 
 
 class _Folios:
@@ -274,6 +294,8 @@ class _Moving:
         if isinstance(src, _Folios):
             return self.batch.move(src.span)
         env, callbacks = self.env, self.callbacks
+        if env.has_stuck and src.isolated_from is not None and src.isolated_from.is_stuck:
+            return -EBUSY
         self.src, self.is_unused = src, False
         self.is_alone = mode is not _ASYNC
         env.dst = env.entered = None

@@ -30,6 +30,7 @@ from movable.driver.steps import NOTHING, Act
 from movable.mm.constants import PAGE_SIZE
 from movable.mm.kinds import PageKind
 from movable.mm.state import NO_PAGE
+from movable.model import watchdog
 from movable.model.contents import Contents
 from movable.model.events import DriverCounts
 from movable.model.gfp import GFP_HIGHUSER_MOVABLE as MOVABLE
@@ -61,6 +62,8 @@ class Loaded:
     mark: int | str
     """What marks them in the machine's era."""
     counts: DriverCounts = field(default_factory=DriverCounts)
+    is_stuck: bool = False
+    """Whether it would not end once: it is never called again."""
     ops: tuple[Driver] = field(init=False)
 
     def __post_init__(self) -> None:
@@ -191,6 +194,12 @@ class MachineEnv(Env):
         """Isolated pages whose driver had released them when compaction came back to them."""
         self.on_freed: Callable[[], None] = lambda: None
         """Called when the destination's last reference is gone."""
+        self.has_stuck = False
+        """Whether any driver is stuck."""
+        self.running_in = 0
+        self.driver_files: set[str] = set()
+        self.stopped_at = ""
+        watchdog.WATCHDOG.watch(self)
 
     notes_everyday = False
 
@@ -312,6 +321,25 @@ class MachineEnv(Env):
             self.memory.free(pfns)
 
     # -- events -------------------------------------------------------------------------------
+
+    def progress(self) -> object:
+        """Return what is another value if anything happened meanwhile: for the watchdog."""
+        return self.entered, self.calling, self.memory.nr_freed, list(self.memory.nr_allocated)
+
+    def endless_text(self) -> str:
+        """Return what the watchdog ended, in words."""
+        return f"ran for {watchdog.PATIENCE:g} s and would not end, last in {self.stopped_at}"
+
+    def give_up(self, loaded: Loaded) -> None:
+        """Call a driver that would not end no more; its pages stay where they are.
+
+        Those that are isolated now are out of compaction's reach when they are put back.
+        """
+        loaded.is_stuck = self.has_stuck = True
+        for pfn, page in self.pages.items():
+            if page.loaded is loaded and page.is_live and not page.isolation:
+                self.quarantined[pfn] = None
+                self.memory.pages.kind[pfn] = KERNEL
 
     def entering(self, page: Page, callback: Callback, owner: Any) -> None:  # noqa: ANN401
         """Note which callback runs, and what is in a page that is to be migrated."""

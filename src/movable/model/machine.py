@@ -34,6 +34,7 @@ from movable.model.driver_pages import KIND_OF, Loaded, MachineEnv
 from movable.model.events import Fault
 from movable.model.gfp import GFP_KERNEL, Gfp
 from movable.model.memory import Memory
+from movable.model.watchdog import Endless
 from movable.model.workload import Workload
 
 T = TypeVar("T")
@@ -105,7 +106,11 @@ class Machine:
             UsageError: its constructor raised, or this era's kernel does not know its page type.
         """
         kind = type(driver.__name__, (driver,), attributes) if attributes else driver
-        made: D = construct(kind, self.env)
+        self.env.driver_files |= _files_of(kind)
+        try:
+            made: D = self.callbacks.watched(lambda: construct(kind, self.env))
+        except Endless:
+            raise UsageError(f"its constructor {self.env.endless_text()}") from None
         if self.env.era.known_types_only and made not in self.env.registered.values():
             raise UsageError(
                 f"driver {made.name}: a {self.env.era.name} kernel does not know pages of type "
@@ -163,13 +168,16 @@ class Machine:
     def check_invariants(self) -> None:
         """Have each driver's invariants looked at; one that does not hold is a fault."""
         for driver, loaded in self.env.loaded.items():
-            if not self.env.is_alive(driver):
+            if loaded.is_stuck or not self.env.is_alive(driver):
                 continue
             for name, holds in invariants(driver).items():
                 try:
-                    if holds() is not False:
+                    if self.callbacks.watched(holds) is not False:
                         continue
                     text = f"its invariant {name} does not hold"
+                except Endless:
+                    text = f"its invariant {name} {self.env.endless_text()}"
+                    self.env.give_up(loaded)
                 except Exception as error:
                     text = f"its invariant {name} raised {type(error).__name__}: {error}"
                 fault = Fault(loaded.name, None, name, "E1", text)
@@ -228,6 +236,13 @@ class Machine:
         from movable.model.procfs import write_procfs
 
         write_procfs(self, directory)
+
+
+def _files_of(driver: type[Driver]) -> set[str]:
+    """Return the source files of `driver`'s methods."""
+    classes = driver.__mro__[: driver.__mro__.index(Driver)]
+    members = [member for cls in classes for member in vars(cls).values()]
+    return {member.__code__.co_filename for member in members if hasattr(member, "__code__")}
 
 
 async def _retire(env: Env, driver: Driver) -> None:

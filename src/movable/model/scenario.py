@@ -115,7 +115,7 @@ STEP_KEYS: Final[Mapping[str, Mapping[str, Key]]] = {
     },
     "call": {
         "driver": Key("the driver, as the step that loaded it names it"),
-        "path": Key('what @path("...") marks it with: alloc, free, access, dequeue'),
+        "path": Key('what @path("...") marks it with: alloc, free, access, dequeue, shrink'),
         "times": _int("how often it is called", 0),
         "share": _share("instead of times: share of what alloc made and free left", 0.0),
         "between": _int("calls between two compilations that run meanwhile; 0: none do", 0),
@@ -150,7 +150,13 @@ LAB_STEPS: Final = frozenset({"zram", "write", "hugepages", "allocate"})
 MODEL_STEPS: Final = frozenset({"kcompactd", "call"})
 """Steps that only the model can do."""
 
-CALLED_PATHS: Final = {"alloc": False, "free": True, "access": True, "dequeue": False}
+CALLED_PATHS: Final = {
+    "alloc": False,
+    "free": True,
+    "access": True,
+    "dequeue": False,
+    "shrink": False,
+}
 """The kinds of a driver's own paths that a step can call; whether it takes a handle of alloc."""
 
 ACTIONS: Final = frozenset({"compact_memory", "kcompactd", "proactive", "hugepages", "allocate"})

@@ -77,7 +77,7 @@ class OwnPaths:
             raise UsageError(f"{step.where}: step call: {text}")
         nr_calls, held = step.number("times"), list(self._held)
         if not CALLED_PATHS[kind]:
-            return [self._alloc if kind == "alloc" else self._dequeue] * nr_calls
+            return [self._alloc if kind == "alloc" else lambda: self._call(kind)] * nr_calls
         nr_calls = nr_calls or round(step.share("share") * len(held))
         if kind == "free":
             chosen = self.rng.permutation(len(held))[:nr_calls].tolist()
@@ -120,9 +120,6 @@ class OwnPaths:
     def _free(self, key: Hashable) -> None:
         self._written.pop(key, None)
         self._call("free", self._held.pop(key))
-
-    def _dequeue(self) -> None:
-        self._call("dequeue")
 
     def _call(self, kind: str, *arguments: object) -> Any:  # noqa: ANN401
         method = self.paths[kind]

@@ -6,6 +6,9 @@ from types import ModuleType
 import pytest
 
 from movable.check import Scenario, check, suite
+from movable.check.schedule import from_token
+from movable.check.strategy import make_program
+from movable.check.timeline import record, timeline_text
 from movable.driver import load
 from movable.driver.examples import balloon, gpu, zsmalloc
 from movable.driver.lint import lint
@@ -242,3 +245,108 @@ def test_a_scenario_without_its_path_is_refused(tmp_path: Path) -> None:
 def test_an_unknown_thread_is_refused(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="no thread 'Q': there are C, B, F, A, D, N, T, S"):
         check_text(tmp_path, HEAD + ALLOC, "BQ")
+
+
+PATHS = HEAD + ALLOC
+
+
+@pytest.mark.parametrize(
+    ("more", "said"),
+    [
+        (
+            "    @path('free')\n    async def free(self): pass\n",
+            r'@path\("free"\) free must take 1',
+        ),
+        (
+            "    @path('read')\n    def read(self, one): pass\n",
+            r'@path\("read"\) read must be `async',
+        ),
+        (
+            "    @path('dequeue')\n    async def take(self, one): pass\n",
+            "take must take 0 arguments",
+        ),
+        ("    @invariant\n    async def holds(self): pass\n", "holds must be `def`"),
+        ("    @invariant\n    def holds(self, one): pass\n", "holds must take nothing"),
+        (
+            "    async def note(self, page): pass\n    @path('free')\n"
+            "    async def free(self, page):\n        self.note(page)\n",
+            r"note\(\) is not awaited, so it does not happen",
+        ),
+        (
+            "    async def is_busy(self): pass\n    @path('free')\n"
+            "    async def free(self, page):\n        if not self.is_busy():\n            pass\n",
+            r"is_busy\(\) is not awaited",
+        ),
+    ],
+)
+def test_methods_that_cannot_be_called_are_said_with_their_line(
+    tmp_path: Path, more: str, said: str
+) -> None:
+    text = (PATHS + more).replace("import Driver, path", "import Driver, invariant, path")
+
+    with pytest.raises(UsageError, match=rf"mine.py:\d+: .*{said}"):
+        load_driver(write(tmp_path, text))
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "said"),
+    [
+        (
+            "        return True",
+            "        import asyncio\n        await asyncio.sleep(0)\n        return True",
+            "mine.py:6: awaits None, which is not made by env",
+        ),
+        (
+            "        page = await",
+            "        raise KeyError(3)\n        page = await",
+            r"mine.py:\d+: KeyError: 3 \(before any thread runs\)",
+        ),
+        (
+            "    async def isolate_page",
+            "    def __init__(self, env):\n        super().__init__(env)\n"
+            "        self.log = env.cell([], 'log')\n    async def isolate_page",
+            "mine.py:3: 'log' of Mine holds a list, which changes in place",
+        ),
+        (
+            "    async def isolate_page",
+            "    def __init__(self, env):\n        pass\n    async def isolate_page",
+            "mine.py:.*: AttributeError: 'Mine' object has no attribute 'env'",
+        ),
+    ],
+)
+def test_what_cannot_be_checked_is_said_with_its_line(
+    tmp_path: Path, old: str, new: str, said: str
+) -> None:
+    driver = load_driver(write(tmp_path, PATHS.replace(old, new))).driver
+
+    with pytest.raises(UsageError, match=said):
+        check(driver, Scenario("BB"), strategy="dpor")
+
+
+def test_a_list_put_into_a_cell_on_the_way_is_refused(tmp_path: Path) -> None:
+    text = PATHS.replace(
+        "        return True", "        self.log.value = [page]\n        return True"
+    )
+    text += "    def __init__(self, env):\n        super().__init__(env)\n"
+    text += "        self.log = env.cell(None, 'log')\n"
+    driver = load_driver(write(tmp_path, text)).driver
+
+    for strategy in ("auto", "dpor", "pct:2"):
+        with pytest.raises(UsageError, match="'log' of Mine holds a list"):
+            check(driver, Scenario("BB"), strategy=strategy, seconds=5)
+
+
+def test_the_line_that_breaks_a_rule_between_two_steps_is_told(tmp_path: Path) -> None:
+    text = PATHS.replace(
+        "        return True", "        await page.clear_mark()\n        return True"
+    )
+    text = text.replace("import Driver, path", "import Driver, path, set_page_movable")
+    driver = load_driver(write(tmp_path, text.replace("page.clear_mark", "page.lock"))).driver
+    violation = check(driver, Scenario("B")).violation
+    assert violation is not None
+    schedule = from_token(violation.token)
+
+    timeline = record(make_program(driver, Scenario("B")), schedule.codes)
+
+    assert violation.rule == "C2"
+    assert timeline_text(timeline).endswith("breaks it next, at mine.py:5")

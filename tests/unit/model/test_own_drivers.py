@@ -125,6 +125,16 @@ def test_an_unloaded_driver_can_be_loaded_again() -> None:
     assert not result.faults
 
 
+def test_a_step_calls_a_shrinker(tmp_path: Path) -> None:
+    text = balloon_text().replace('@path("dequeue")', '@path("shrink")')
+    (tmp_path / "mine.py").write_text(text)
+    steps = step("load", driver="mine.py") + call("alloc", times=500) + call("shrink", times=120)
+    scenario = parse_scenario(HEAD + steps, source=str(tmp_path / "there.toml"))
+    result = run_scenario(scenario)
+    assert result.drivers["balloon"].nr_pages == 380
+    assert not result.faults
+
+
 def test_a_path_called_with_what_it_does_not_take_is_a_fault(tmp_path: Path) -> None:
     text = SHELF.read_text().replace("def free(self, handle: int)", "def free(self)")
     (tmp_path / "mine.py").write_text(text)

@@ -37,12 +37,17 @@ class DepthFirst:
         self._started = False
         self._seen: dict[object, int] = {}
         self._before: tuple[object, ...] = ()
+        self._was_recalling = self._starts_over = False
         self.was_cut = False
         """Whether the bound left something out."""
 
     def begin(self) -> list[int] | None:
         """Go back to the last point with something left."""
         nodes = self._nodes
+        if self._starts_over:
+            nodes.clear()
+            self._seen.clear()
+            self._was_recalling = self._starts_over = self._started = False
         if self._started:
             while nodes and not nodes[-1].left:
                 nodes.pop()
@@ -55,8 +60,12 @@ class DepthFirst:
     def choose(self, execution: Execution, trace: Trace, enabled: int) -> int:
         """Try what was not tried from here."""
         depth = len(trace.events)
+        if self._was_recalling and not execution.is_recalling:
+            self._starts_over = True  # Its states are told apart in another way from now on.
+            return STOP
+        self._was_recalling = execution.is_recalling
         if depth < len(self._nodes):
-            is_hashed = self._use_cache and execution.key() is None
+            is_hashed = self._use_cache and not execution.is_recalling
             self._before = tuple(execution.env.heap) if is_hashed else ()
             return self._nodes[depth].code
         last = self._nodes[depth - 1] if depth else None
@@ -91,7 +100,7 @@ class DepthFirst:
 
     def _histories(self, execution: Execution, last: _Node | None) -> tuple[int, ...]:
         """Return a hash of what each thread has observed, the last step included."""
-        if not self._use_cache or execution.key() is not None:
+        if not self._use_cache or execution.is_recalling:
             return ()
         before, self._before = self._before, tuple(execution.env.heap)
         if last is None:
@@ -112,9 +121,9 @@ class DepthFirst:
     ) -> bool:
         running = last.code & (1 << THREAD_BITS) - 1 if last is not None else -1
         bounded = self.max_preemptions is not None
-        state = execution.key()
-        if state is None:
-            state = self._before, histories, execution.nr_faults
+        state: object = (self._before, histories, execution.nr_faults)
+        if execution.is_recalling:
+            state = execution.key()
         key = state, running if bounded else None
         cost = self._seen.get(key)
         if cost is not None and (not bounded or cost <= used):
