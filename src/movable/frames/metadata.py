@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from movable.capture.slabinfo import parse_slabinfo
 from movable.errors import ParseError
+from movable.frames.workers import side_by_side
 from movable.mm.constants import (
     MIGRATE_UNMOVABLE,
     PAGE_SIZE,
@@ -28,6 +29,10 @@ from movable.mm.flags import KPF_DIRTY, KPF_LRU, KPF_PRIVATE, KPF_SWAPBACKED, KP
 from movable.mm.kinds import KIND_MASK, PageKind
 from movable.mm.snapshot import Snapshot
 
+_AT_ONCE: Final = 512
+"""Pageblocks that are looked at together: what is computed of them stays in a cache."""
+
+_DIRTY: Final = np.uint64(1 << KPF_DIRTY)
 _HEADS: Final = "jbd2_journal_head"
 _HEAD_BYTES: Final = 112
 """A journal head takes this many bytes or more, so a page has no more of them than fit."""
@@ -59,12 +64,18 @@ def kept_metadata(
     nr_whole = min(len(kinds) >> PAGEBLOCK_ORDER, len(types))
     pageblocks = np.flatnonzero(types[:nr_whole] == MIGRATE_UNMOVABLE)
     states = kinds[: nr_whole << PAGEBLOCK_ORDER].reshape(nr_whole, PAGEBLOCK_NR_PAGES)
-    found = states[pageblocks] & KIND_MASK
-    of, page = np.nonzero((found == PageKind.FILE) | (found == PageKind.BLOCKDEV))
-    pfns = (pageblocks[of] << PAGEBLOCK_ORDER) + page
-    dirty = np.uint64(1 << KPF_DIRTY)
-    kept: NDArray[np.int64] = pfns[clean_metadata(snapshot.flags[pfns] & ~dirty)]
-    return kept
+
+    def look(first: int) -> NDArray[np.int64]:
+        part = pageblocks[first : first + _AT_ONCE]
+        found = states[part].reshape(-1) & KIND_MASK
+        places = np.flatnonzero((found == PageKind.FILE) | (found == PageKind.BLOCKDEV))
+        pfns = part[places >> PAGEBLOCK_ORDER] << PAGEBLOCK_ORDER
+        pfns |= places & PAGEBLOCK_NR_PAGES - 1
+        kept: NDArray[np.int64] = pfns[clean_metadata(snapshot.flags[pfns] & ~_DIRTY)]
+        return kept
+
+    parts = side_by_side(look, range(0, len(pageblocks), _AT_ONCE))
+    return np.concatenate([np.zeros(0, dtype=np.int64), *parts])
 
 
 def clean_metadata(words: NDArray[np.uint64]) -> NDArray[np.int64]:
