@@ -417,16 +417,21 @@ def _gain_table(
 ) -> NDArray[np.float64]:
     """Return the gain of the best k of each class, for each minor type, k up to `most`."""
     nr_types = items.gains.shape[1] - 1
-    table = np.zeros((len(used) * nr_types, most + 1))
-    over = items.gains[:, :-1] - items.gains[:, -1:]
-    by_class = np.argsort(class_of, kind="stable")
-    ends = np.cumsum(np.bincount(class_of))
-    for level in range(len(table)):
-        at = used[level // nr_types]
-        members = by_class[ends[at - 1] if at else 0 : ends[at]]
-        top = np.sort(over[members, level % nr_types])[::-1][:most]
-        table[level, 1 : len(top) + 1] = np.cumsum(top)
-    return table
+    row_of = np.full(int(class_of.max()) + 1, -1)
+    row_of[used] = np.arange(len(used))
+    members = np.flatnonzero(row_of[class_of] >= 0)
+    rows = row_of[class_of[members]]
+    over = (items.gains[:, :-1] - items.gains[:, -1:])[members]
+    sizes = np.bincount(rows, minlength=len(used))
+    ranks = np.arange(len(members)) - np.repeat(np.cumsum(sizes) - sizes, sizes)
+    table = np.zeros((len(used), nr_types, most + 1))
+    for label in range(nr_types):
+        best_first = np.lexsort((-over[:, label], rows))[ranks < most]
+        table[rows[best_first], label, 1 + ranks[ranks < most]] = over[best_first, label]
+    np.cumsum(table, axis=2, out=table)
+    is_beyond = np.arange(most + 1) > sizes[:, None]
+    table[np.broadcast_to(is_beyond[:, None, :], table.shape)] = 0
+    return table.reshape(-1, most + 1)
 
 
 def _level_bounds(
