@@ -9,15 +9,12 @@ from movable.compiled.buddy import expand, free_one_page
 from movable.compiled.compact import compact_zone
 from movable.compiled.migrate import compaction_alloc
 from movable.compiled.pcp import drain_pages_zone, free_page
-from movable.compiled.scan import (
-    isolate_freepages,
-    isolate_freepages_block,
-    isolate_migratepages_block,
-)
+from movable.compiled.scan import isolate_migratepages_block
+from movable.compiled.targets import isolate_freepages, isolate_freepages_block
 from movable.mm.constants import MIGRATE_ASYNC, MIGRATE_SYNC, NR_PAGE_ORDERS
 from movable.mm.kinds import KIND_MASK, TAIL, UNMAPPED, PageKind
 from movable.mm.rules import RULES
-from movable.mm.state import HELD_LISTS, NO_PAGE, PCP_LISTS, record_of
+from movable.mm.state import NO_PAGE, PCP_LISTS, record_of
 from movable.mm.zoneinfo import PerCpuPages, ZoneInfo
 from movable.model.zone import new_control, new_pages, new_zone, roles_of
 from oracle.buddy import FreePages
@@ -139,17 +136,18 @@ class Engine:
         return self._walk(int(self.zone["list_head"][migratetype * NR_PAGE_ORDERS + order]))
 
     def held(self) -> list[list[tuple[int, int]]]:
-        """Return the held blocks by list: (PFN, order), first out first."""
+        """Return the held blocks by queue: (PFN, order), first out first."""
+        queues = zip(self.zone["held"], self.zone["held_first"], self.zone["nr_held"], strict=True)
         return [
-            [(pfn, int(self.pages.order[pfn])) for pfn in self._walk(int(head))]
-            for head in self.zone["list_head"][HELD_LISTS:]
+            [(pfn, int(self.pages.order[pfn])) for pfn in np.roll(ring, -first)[:length].tolist()]
+            for ring, first, length in queues
         ]
 
     def pcp(self) -> list[list[tuple[int, int]]]:
         """Return the per-CPU lists: (PFN, order), newest first."""
         return [
-            [(pfn, int(self.pages.order[pfn])) for pfn in self._walk(int(head))]
-            for head in self.zone["list_head"][PCP_LISTS:HELD_LISTS]
+            [(pfn, int(self.pages.order[pfn])) for pfn in reversed(self._walk_back(int(tail)))]
+            for tail in self.zone["list_tail"][PCP_LISTS:]
         ]
 
     def _walk(self, pfn: int) -> list[int]:
@@ -157,6 +155,14 @@ class Engine:
         while pfn != NO_PAGE:
             found.append(pfn)
             pfn = int(self.pages.next[pfn])
+        return found
+
+    def _walk_back(self, pfn: int) -> list[int]:
+        """Walk a list from its tail, as zones without lists can be walked too."""
+        found = []
+        while pfn != NO_PAGE:
+            found.append(pfn)
+            pfn = int(self.pages.prev[pfn])
         return found
 
     def folios(self) -> dict[int, tuple[str, int]]:

@@ -231,9 +231,9 @@ class Scanners:
             pfn = block
         self.free_pfn = pfn
         if not self.is_new:
-            self._explode()
+            self.split_held()
 
-    def _explode(self) -> None:
+    def split_held(self) -> None:
         """Turn held blocks into pages, each pushed on the front of a new list (6.1)."""
         pages: list[tuple[int, int]] = []
         for first, order in self.held[0]:

@@ -5,16 +5,25 @@ are gone: so compiled code is kept in a directory named by the sources it was ma
 """
 
 import hashlib
+import inspect
 import os
 import stat
 import tempfile
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
-from typing import Final, TypeVar, cast
+from typing import Any, Final, TypeVar, cast
 
 import numba
 import numpy as np
+from llvmlite import ir
+from numba import types
+from numba.extending import intrinsic
+
+__all__ = ["compiled", "hot", "inlined", "int64", "ir", "lowered", "types"]
+
+Lower = Any
+"""What Numba gives to functions that build instructions; it has no types."""
 
 F = TypeVar("F", bound=Callable[..., object])
 
@@ -114,3 +123,44 @@ def inlined(function: F) -> F:
     For steps that have few callers, and that nothing but tests calls from Python.
     """
     return _jit(inline="always")(function)
+
+
+def lowered(
+    emit: Callable[..., object], result: types.Type, arguments: tuple[types.Type, ...]
+) -> Callable[[F], F]:
+    """Compile calls of a function as the instructions that `emit` builds.
+
+    Without the JIT the function stays plain Python, and says what the instructions do.
+
+    Args:
+        emit: gets the builder, then the arguments as values, arrays with `data` and `shape`.
+        result, arguments: types; an argument that is an array may be of any layout's.
+    """
+
+    def typed(typingctx: object, *given: types.Type) -> tuple[object, Callable[..., object]]:
+        wanted = (
+            have if isinstance(want, types.Array) else want
+            for have, want in zip(given, arguments, strict=True)
+        )
+        return result(*wanted), generate
+
+    def generate(context: Lower, builder: Lower, signature: Lower, args: Lower) -> object:
+        values = (
+            context.make_array(of)(context, builder, value)
+            if isinstance(of, types.Array)
+            else value
+            for of, value in zip(signature.args, args, strict=True)
+        )
+        built = emit(builder, *values)
+        return context.get_dummy_value() if built is None else built
+
+    def decorate(function: F) -> F:
+        if vars(numba.config)["DISABLE_JIT"]:
+            return function
+        own = inspect.signature(function).parameters.values()
+        context = inspect.Parameter("typingctx", inspect.Parameter.POSITIONAL_OR_KEYWORD)
+        vars(typed)["__signature__"] = inspect.Signature([context, *own])
+        typed.__name__ = function.__name__
+        return cast(F, intrinsic(typed))
+
+    return decorate

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from movable.compiled._jit import compiled, hot, inlined, int64
+from movable.compiled._words import NONE, WORD_NR_PAGES, bits_between, equal_bits, nr_bits
 from movable.mm.constants import (
     MAX_PAGE_ORDER,
     MIGRATE_CMA,
@@ -18,7 +19,6 @@ from movable.mm.constants import (
     MIGRATE_MOVABLE,
     MIGRATE_TYPES,
     NR_PAGE_ORDERS,
-    PAGEBLOCK_NR_PAGES,
     PAGEBLOCK_ORDER,
 )
 from movable.mm.kinds import TAIL, UNMAPPED, PageKind
@@ -303,17 +303,17 @@ def adopt_free_blocks(pages: Pages, zone: np.void) -> int:
 def count_free_blocks(pages: Pages, zone: np.void) -> int:
     """Count the zone's free blocks, and return its free pages."""
     nr_free = 0
-    end_pfn = int64(zone["end_pfn"])
-    pfn = int64(zone["start_pfn"])
-    while pfn < end_pfn:
-        row = zone["nr_free"][int64(pages.migratetype[pfn >> PAGEBLOCK_ORDER])]
-        block_end = min((pfn | (PAGEBLOCK_NR_PAGES - 1)) + 1, end_pfn)
-        for page in range(pfn, block_end):  # Which ones are free follows no pattern: no branches.
-            is_head = int64(pages.kind[page] == FREE)
-            order = int64(pages.order[page])
-            row[order] += is_head
-            nr_free += is_head << order
-        pfn = block_end
+    start_pfn, end_pfn = int64(zone["start_pfn"]), int64(zone["end_pfn"])
+    for pfn in range(start_pfn & -WORD_NR_PAGES, end_pfn, WORD_NR_PAGES):
+        inside = bits_between(start_pfn - pfn, end_pfn - pfn)
+        heads = equal_bits(pages.kind, pfn, 0xFF, FREE) & inside
+        if heads == NONE:
+            continue
+        counts = zone["nr_free"][int64(pages.migratetype[pfn >> PAGEBLOCK_ORDER])]
+        for order in range(NR_PAGE_ORDERS):
+            nr_blocks = nr_bits(heads & equal_bits(pages.order, pfn, 0xFF, order))
+            counts[order] += nr_blocks
+            nr_free += nr_blocks << order
     return nr_free
 
 

@@ -164,7 +164,7 @@ def find_source_pageblock(pages: Pages, zone: np.void, rules: np.void, cc: np.vo
     return SourceRange(int64(0), int64(0))
 
 
-@compiled
+@inlined
 def isolate_migratepages(pages: Pages, zone: np.void, rules: np.void, cc: np.void) -> int:
     """Isolate a batch of sources, from the migrate scanner's position on; return its pages.
 

@@ -11,11 +11,10 @@ import numpy as np
 
 from movable.compiled._jit import compiled, inlined, int64
 from movable.compiled.buddy import free_list, nr_free_blocks
-from movable.compiled.scan import (
-    hold,
+from movable.compiled.scan import pageblock_start
+from movable.compiled.targets import (
     isolate_free_page,
     isolate_freepages_block,
-    pageblock_start,
     suitable_migration_target,
 )
 from movable.mm.constants import (
@@ -228,9 +227,8 @@ def fast_isolate_freepages(pages: Pages, zone: np.void, rules: np.void, cc: np.v
             nr_total += search.nr_scanned
             page = search.found
             if page != NO_PAGE:
-                nr_pages = isolate_free_page(pages, zone, page)
+                nr_pages = isolate_free_page(pages, zone, rules, cc, page)
                 if nr_pages > 0:
-                    hold(pages, zone, rules, cc, page)
                     nr_total += nr_pages - 1
                 else:
                     page = NO_PAGE

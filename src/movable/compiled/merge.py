@@ -9,18 +9,25 @@ from typing import NamedTuple
 
 import numpy as np
 
-from movable.compiled._jit import compiled, hot, int64
-from movable.compiled.buddy import FREE, FREE_TAIL, UNMERGED, merges_by_itself
+from movable.compiled._jit import compiled, inlined, int64
+from movable.compiled._words import (
+    ALL,
+    NONE,
+    WORD_NR_PAGES,
+    WORD_ORDER,
+    bits_between,
+    equal_bits,
+    fill_bits,
+    lowest_bit,
+    nr_bits,
+    without_lowest,
+)
+from movable.compiled.buddy import FREE, FREE_TAIL, UNMERGED
 from movable.mm.constants import MAX_PAGE_ORDER, NR_PAGE_ORDERS, PAGEBLOCK_ORDER
 from movable.mm.kinds import KIND_MASK
 from movable.mm.state import Pages
 
 MAX_NR_PAGES = 1 << MAX_PAGE_ORDER
-WORD_ORDER = 6
-WORD_NR_PAGES = 1 << WORD_ORDER
-NONE = np.uint64(0)
-ONE = np.uint64(1)
-ALL = np.uint64(0xFFFFFFFFFFFFFFFF)
 
 # Every second, fourth, eighth ... bit: where a block of order 1, 2, 3 ... can start in a word.
 _STARTS = (
@@ -31,21 +38,6 @@ _STARTS = (
     np.uint64(0x0000000100000001),
     np.uint64(0x0000000000000001),
 )
-_PAIRS = np.uint64(0x5555555555555555)
-_NIBBLES = np.uint64(0x3333333333333333)
-_BYTES = np.uint64(0x0F0F0F0F0F0F0F0F)
-
-
-@hot
-def nr_bits(word: np.uint64) -> int:
-    """Return how many bits of `word` are set."""
-    word = word - ((word >> ONE) & _PAIRS)
-    word = (word & _NIBBLES) + ((word >> np.uint64(2)) & _NIBBLES)
-    word = (word + (word >> np.uint64(4))) & _BYTES
-    word = word + (word >> np.uint64(8))
-    word = word + (word >> np.uint64(16))
-    word = word + (word >> np.uint64(32))
-    return int64(word & np.uint64(0x7F))
 
 
 class Units(NamedTuple):
@@ -55,43 +47,65 @@ class Units(NamedTuple):
     before: np.uint64
 
 
+class Paired(NamedTuple):
+    """What one step of merging does: `heads` stay units, `pairs` go on as units twice as large."""
+
+    heads: np.uint64
+    pairs: np.uint64
+
+
+@inlined
+def pair(units: np.uint64, step: int) -> Paired:
+    """Pair units of 2^step bits with their free buddies."""
+    shift = np.uint64(1 << step)
+    pairs = units & (units >> shift) & _STARTS[step]
+    return Paired(units & ~(pairs | pairs << shift), pairs)
+
+
 @compiled
-def merge_units(pages: Pages, zone: np.void, pfn: int, base: int, free: Units) -> None:
-    """Make free blocks of the units of order `base` that are free in a word that starts at `pfn`.
+def merge_word(pages: Pages, zone: np.void, pfn: int, free: Units) -> None:
+    """Make free blocks of the pages that are free in the word that starts at `pfn`.
 
-    All 64 units of a word being free is left to whoever counts words as units.
+    All 64 of them being free is left to `merge_words`.
     """
-    migratetype = int64(pages.migratetype[pfn >> PAGEBLOCK_ORDER])
-    now, before = free
-    for step in range(min(WORD_ORDER, NR_PAGE_ORDERS - base)):
-        shift = np.uint64(1 << step)
-        pairs = now & (now >> shift) & _STARTS[step]
-        pairs_before = before & (before >> shift) & _STARTS[step]
-        heads = now & ~(pairs | pairs << shift)
-        heads_before = before & ~(pairs_before | pairs_before << shift)
-        zone["nr_free"][migratetype, base + step] += nr_bits(heads) - nr_bits(heads_before)
+    counts = zone["nr_free"][int64(pages.migratetype[pfn >> PAGEBLOCK_ORDER])]
+    now, before = free.now, free.before
+    fill_bits(pages.kind, pfn, now, FREE_TAIL)
+    fill_bits(pages.order, pfn, now, 0)
+    heads = NONE
+    for order in range(WORD_ORDER):
+        is_now, was_before = pair(now, order), pair(before, order)
+        counts[order] += nr_bits(is_now.heads) - nr_bits(was_before.heads)
+        fill_bits(pages.order, pfn, is_now.heads, order)
+        heads |= is_now.heads
+        now, before = is_now.pairs, was_before.pairs
+    fill_bits(pages.kind, pfn, heads, FREE)
+
+
+@compiled
+def merge_words(pages: Pages, zone: np.void, pfn: int, full: Units) -> None:
+    """Make free blocks of the words that are free, a bit each, from `pfn` on; they are tails."""
+    counts = zone["nr_free"][int64(pages.migratetype[pfn >> PAGEBLOCK_ORDER])]
+    now, before = full.now, full.before
+    for step in range(NR_PAGE_ORDERS - WORD_ORDER):
+        is_now, was_before = pair(now, step), pair(before, step)
+        counts[WORD_ORDER + step] += nr_bits(is_now.heads) - nr_bits(was_before.heads)
+        heads = is_now.heads
         while heads != NONE:
-            others = heads & (heads - ONE)
-            head = pfn + (nr_bits((heads ^ others) - ONE) << base)
+            head = pfn + (lowest_bit(heads) << WORD_ORDER)
             pages.kind[head] = FREE
-            pages.order[head] = base + step
-            heads = others
-        now, before = pairs, pairs_before
+            pages.order[head] = WORD_ORDER + step
+            heads = without_lowest(heads)
+        now, before = is_now.pairs, was_before.pairs
 
 
-@hot
-def take_word(pages: Pages, start_pfn: int, end_pfn: int) -> Units:
-    """Return which pages up to `end_pfn`, where a word ends, are free; make all of them tails."""
-    now = before = NONE
-    for pfn in range(start_pfn, end_pfn):
-        state = pages.kind[pfn]
-        is_free = state & KIND_MASK == FREE
-        bit = np.uint64(pfn & (WORD_NR_PAGES - 1))
-        now |= np.uint64(is_free) << bit
-        before |= np.uint64(is_free and state != UNMERGED) << bit
-        pages.kind[pfn] = FREE_TAIL if is_free else state
-        pages.order[pfn] = 0 if is_free else pages.order[pfn]
-    return Units(now, before)
+@inlined
+def has_unmerged(pages: Pages, block_pfn: int) -> bool:
+    """Whether a page of the largest block at `block_pfn` was freed without being merged."""
+    found = NONE
+    for pfn in range(block_pfn, block_pfn + MAX_NR_PAGES, WORD_NR_PAGES):
+        found |= equal_bits(pages.kind, pfn, 0xFF, UNMERGED)
+    return found != NONE
 
 
 @compiled
@@ -99,16 +113,18 @@ def merge_free_pages(pages: Pages, zone: np.void) -> None:
     """Merge what `free_and_merge` left unmerged: the pages below ``zone["unmerged_below"]``."""
     start_pfn = int64(zone["start_pfn"])
     for block_pfn in range(start_pfn & -MAX_NR_PAGES, zone["unmerged_below"], MAX_NR_PAGES):
-        if not merges_by_itself(pages, block_pfn):
+        if not has_unmerged(pages, block_pfn):
             continue
         full = full_before = NONE
         for word in range(MAX_NR_PAGES >> WORD_ORDER):
             pfn = block_pfn + (word << WORD_ORDER)
-            free = take_word(pages, max(pfn, start_pfn), pfn + WORD_NR_PAGES)
-            full |= np.uint64(free.now == ALL) << np.uint64(word)
-            full_before |= np.uint64(free.before == ALL) << np.uint64(word)
-            if free.now != NONE:
-                merge_units(pages, zone, pfn, int64(0), free)
+            inside = bits_between(start_pfn - pfn, WORD_NR_PAGES)
+            now = equal_bits(pages.kind, pfn, KIND_MASK, FREE) & inside
+            before = now & ~equal_bits(pages.kind, pfn, 0xFF, UNMERGED)
+            full |= np.uint64(now == ALL) << np.uint64(word)
+            full_before |= np.uint64(before == ALL) << np.uint64(word)
+            if now != before or now == ALL:
+                merge_word(pages, zone, int64(pfn), Units(now, before))
         if full != NONE:
-            merge_units(pages, zone, int64(block_pfn), int64(WORD_ORDER), Units(full, full_before))
+            merge_words(pages, zone, int64(block_pfn), Units(full, full_before))
     zone["unmerged_below"] = 0

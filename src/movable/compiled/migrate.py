@@ -11,17 +11,21 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from movable.compiled._jit import compiled, hot, inlined, int64
-from movable.compiled.buddy import list_push, list_remove
+from movable.compiled._jit import compiled, inlined, int64
 from movable.compiled.fast import fast_isolate_freepages
-from movable.compiled.pcp import free_page, free_unref_page
-from movable.compiled.scan import isolate_freepages
-from movable.mm.constants import MIGRATE_SYNC, NR_PAGE_ORDERS
-from movable.mm.kinds import TAIL, UNMAPPED, PageKind
-from movable.mm.state import HELD_LISTS, NO_PAGE, Pages, Role
+from movable.compiled.held import (
+    compaction_free,
+    draw_held_pages,
+    split_held,
+    take_first,
+    take_held,
+)
+from movable.compiled.pcp import free_page, free_pages
+from movable.compiled.targets import isolate_freepages
+from movable.mm.constants import MIGRATE_SYNC, NR_PAGE_ORDERS, PAGEBLOCK_NR_PAGES
+from movable.mm.kinds import TAIL, UNMAPPED
+from movable.mm.state import NO_PAGE, Pages, Role
 
-HELD = int(PageKind.HELD)
-HELD_TAIL = int(PageKind.HELD) | TAIL
 STUCK = int(Role.STUCK)
 BASE_STATE = 0xFF & ~(TAIL | UNMAPPED)
 ENOMEM = 12
@@ -33,51 +37,8 @@ def isolate_more(pages: Pages, zone: np.void, rules: np.void, cc: np.void) -> No
     fast_isolate_freepages(pages, zone, rules, cc)
     if cc["nr_freepages"] == 0:
         isolate_freepages(pages, zone, rules, cc)
-    if not rules["large_folios"]:
-        explode_held(pages, zone)
-
-
-@inlined
-def explode_held(pages: Pages, zone: np.void) -> None:
-    """Turn all held blocks into single pages: last block first, descending PFNs (6.1).
-
-    List number 1, unused without large folios, is where the new list grows.
-    Source: split_map_pages(), mm/compaction.c, 6.1.
-    """
-    old, new = HELD_LISTS, HELD_LISTS + 1
-    while zone["list_head"][old] != NO_PAGE:
-        pfn = zone["list_head"][old]
-        list_remove(pages, zone, old, pfn)
-        end_pfn = pfn + (1 << int64(pages.order[pfn]))
-        for page in range(pfn, end_pfn):
-            pages.kind[page] = HELD
-            pages.order[page] = 0
-            list_push(pages, zone, new, page)
-    zone["list_head"][old], zone["list_tail"][old] = zone["list_head"][new], zone["list_tail"][new]
-    zone["list_head"][new] = zone["list_tail"][new] = NO_PAGE
-
-
-@hot
-def take_held(pages: Pages, zone: np.void, rules: np.void, cc: np.void, order: int) -> int:
-    """Return the first held block of the smallest order that has `order`, split; or NO_PAGE."""
-    held = order
-    while held < NR_PAGE_ORDERS and zone["list_head"][HELD_LISTS + held] == NO_PAGE:
-        held += 1
-    if held == NR_PAGE_ORDERS:
-        return NO_PAGE
-    pfn = zone["list_head"][HELD_LISTS + held]
-    list_remove(pages, zone, HELD_LISTS + held, pfn)
-    while held > order:
-        held -= 1
-        half = pfn + (1 << held)
-        pages.kind[half] = HELD
-        pages.order[half] = held
-        list_push(pages, zone, HELD_LISTS + held, half)
-    pages.order[pfn] = order
-    cc["nr_freepages"] -= 1 << order
-    if rules["decrement_needed"]:
-        cc["nr_migratepages"] -= 1 << order
-    return pfn
+    if not rules["large_folios"] and cc["order"] > 0:
+        split_held(pages, zone)
 
 
 @inlined
@@ -94,12 +55,6 @@ def compaction_alloc(pages: Pages, zone: np.void, rules: np.void, cc: np.void, o
         if pfn != NO_PAGE:
             break
     return pfn
-
-
-@compiled
-def draw_one(pages: Pages, zone: np.void, rules: np.void, cc: np.void, order: int) -> int:
-    """Return a destination of `order`, or NO_PAGE: `compaction_alloc`, as a call."""
-    return compaction_alloc(pages, zone, rules, cc, order)
 
 
 @compiled
@@ -122,21 +77,57 @@ def draw_several(
     return nr_drawn
 
 
+@inlined
+def draw_pages(
+    pages: Pages, zone: np.void, rules: np.void, cc: np.void, start: int, end: int
+) -> int:
+    """Draw single pages as `draw_held_pages`; hold more before, if nothing is held."""
+    drawn = draw_held_pages(pages, zone, rules, cc, start, end)
+    if drawn == start:
+        isolate_more(pages, zone, rules, cc)
+        drawn = draw_held_pages(pages, zone, rules, cc, start, end)
+    return drawn
+
+
 @compiled
-def compaction_free(pages: Pages, zone: np.void, rules: np.void, cc: np.void, pfn: int) -> None:
-    """Take back the unused destination `pfn`, to the front of its held list.
+def move_pages(
+    pages: Pages, zone: np.void, rules: np.void, cc: np.void, end: int, start: int, nr_pages: int
+) -> int:
+    """Move the last isolated pages before number `end` to ``cc["dst"]`` from `start` on.
 
-    Source: compaction_free(), mm/compaction.c.
+    All are single pages of one pageblock.  One that stays gives its destination back, which is
+    where the next one goes if pages are migrated one by one.
+
+    Returns:
+        How many moved.
     """
-    order = int64(pages.order[pfn])
-    pages.kind[pfn] = HELD
-    list_push(pages, zone, HELD_LISTS + order, pfn)
-    cc["nr_freepages"] += 1 << order
-    if rules["decrement_needed"]:
-        cc["nr_migratepages"] += 1 << order
+    roles = pages.roles[0 if cc["mode"] == MIGRATE_SYNC else 1]
+    has_owners = len(pages.owner) > 0
+    nr_moved = 0
+    for number in range(nr_pages):
+        src = int64(cc["isolated"][end - 1 - number])
+        state = pages.kind[src]
+        if roles[state] == STUCK:
+            if rules["batched_migration"]:
+                compaction_free(pages, zone, rules, cc, int64(cc["dst"][start + number]))
+            continue
+        dst = cc["dst"][start + (number if rules["batched_migration"] else nr_moved)]
+        pages.kind[dst] = state
+        if has_owners:
+            pages.owner[dst] = pages.owner[src]
+            pages.owner[src] = 0
+        cc["isolated"][end - 1 - nr_moved] = src  # Only fills gaps.
+        nr_moved += 1
+    if not rules["batched_migration"]:
+        for number in range(start + nr_pages - 1, start + nr_moved - 1, -1):
+            compaction_free(pages, zone, rules, cc, int64(cc["dst"][number]))
+    cc["nr_failed"] += nr_pages - nr_moved
+    cc["nr_migrated"] += nr_moved
+    free_pages(pages, zone, rules, cc["isolated"][end - nr_moved : end])
+    return nr_moved
 
 
-@hot
+@inlined
 def move_folio(
     pages: Pages, zone: np.void, rules: np.void, cc: np.void, src: int, dst: int
 ) -> None:
@@ -151,7 +142,7 @@ def move_folio(
             pages.owner[src + page] = 0
     pages.order[dst] = order
     cc["nr_migrated"] += nr_pages
-    free_unref_page(pages, zone, rules, src, order)
+    free_page(pages, zone, rules, src, order)
 
 
 @compiled
@@ -201,6 +192,21 @@ class Drawn(NamedTuple):
     result: int
 
 
+@inlined
+def draw_singles(pages: Pages, zone: np.void, rules: np.void, cc: np.void) -> Drawn:
+    """Draw a destination for each isolated page: `draw_batch` without large folios."""
+    nr_taken = int64(cc["nr_taken"])
+    nr_drawn = int64(0)
+    result = 0
+    while nr_drawn < nr_taken and result == 0:
+        before = nr_drawn
+        nr_drawn = draw_pages(pages, zone, rules, cc, before, nr_taken)
+        if nr_drawn == before:
+            cc["nr_failed"] += 1
+            result = -ENOMEM
+    return Drawn(nr_drawn, nr_taken - nr_drawn, int64(0), result)
+
+
 @compiled
 def draw_batch(pages: Pages, zone: np.void, rules: np.void, cc: np.void) -> Drawn:
     """Draw a destination for each isolated folio, the last one first; split those without.
@@ -208,6 +214,8 @@ def draw_batch(pages: Pages, zone: np.void, rules: np.void, cc: np.void) -> Draw
     Source: migrate_pages_batch(), first half, mm/migrate.c, 6.12.
     """
     nr_taken = int(cc["nr_taken"])
+    if cc["nr_migratepages"] == nr_taken:
+        return draw_singles(pages, zone, rules, cc)
     nr_drawn = 0
     nr_left = 0
     nr_pieces = int64(0)
@@ -235,6 +243,17 @@ def draw_batch(pages: Pages, zone: np.void, rules: np.void, cc: np.void) -> Draw
     return Drawn(nr_drawn, nr_left, nr_pieces, result)
 
 
+@inlined
+def are_singles(pages: Pages, pfns: NDArray[np.int64]) -> bool:
+    """Whether all of `pfns` are single pages, of one pageblock."""
+    order = np.uint8(0)
+    other = int64(0)
+    for pfn in pfns:
+        order |= pages.order[pfn]
+        other |= pfn ^ pfns[0]
+    return order == 0 and other < PAGEBLOCK_NR_PAGES
+
+
 @compiled
 def move_drawn(
     pages: Pages, zone: np.void, rules: np.void, cc: np.void, start: int, end: int
@@ -245,6 +264,9 @@ def move_drawn(
     """
     roles = pages.roles[0 if cc["mode"] == MIGRATE_SYNC else 1]
     nr_taken = int(cc["nr_taken"])
+    if are_singles(pages, cc["isolated"][nr_taken - end : nr_taken - start]):
+        nr_moved = move_pages(pages, zone, rules, cc, nr_taken - start, start, end - start)
+        return int(nr_moved < end - start)
     result = 0
     for drawn in range(start, end):
         src = int(cc["isolated"][nr_taken - 1 - drawn])
@@ -292,7 +314,7 @@ def migrate_pieces(
             continue
         if roles[pages.kind[src]] == STUCK:
             continue
-        dst = draw_one(pages, zone, rules, cc, int64(0))
+        dst = compaction_alloc(pages, zone, rules, cc, int64(0))
         if dst == NO_PAGE:
             cc["nr_failed"] += 1
             first_left = piece
@@ -338,20 +360,15 @@ def migrate_each(
 
     Source: migrate_pages(), mm/migrate.c, 6.1.
     """
-    roles = pages.roles[0 if cc["mode"] == MIGRATE_SYNC else 1]
     result = 0
-    for page in range(end - 1, start - 1, -1):
-        src = int(cc["isolated"][page])
-        dst = compaction_alloc(pages, zone, rules, cc, int64(0))
-        if dst == NO_PAGE:
+    while end > start:
+        nr_drawn = draw_pages(pages, zone, rules, cc, int64(0), end - start)
+        if nr_drawn == 0:
             cc["nr_failed"] += 1
             return -ENOMEM
-        if roles[pages.kind[src]] == STUCK:
-            cc["nr_failed"] += 1
-            compaction_free(pages, zone, rules, cc, dst)
+        if move_pages(pages, zone, rules, cc, end, int64(0), nr_drawn) < nr_drawn:
             result = 1
-        else:
-            move_folio(pages, zone, rules, cc, src, dst)
+        end -= nr_drawn
     return result
 
 
@@ -375,9 +392,8 @@ def release_held(pages: Pages, zone: np.void, rules: np.void, cc: np.void) -> in
     """
     high_pfn = 0
     for order in range(NR_PAGE_ORDERS):
-        while zone["list_head"][HELD_LISTS + order] != NO_PAGE:
-            pfn = int(zone["list_head"][HELD_LISTS + order])
-            list_remove(pages, zone, HELD_LISTS + order, pfn)
+        while zone["nr_held"][order] > 0:
+            pfn = take_first(zone, order)
             high_pfn = max(high_pfn, pfn)
             free_page(pages, zone, rules, pfn, order)
     cc["nr_freepages"] = 0

@@ -6,9 +6,11 @@ drain_pages_zone(), mm/page_alloc.c, 6.1 and 6.12.
 """
 
 import numpy as np
+from numpy.typing import NDArray
 
-from movable.compiled._jit import compiled, hot, inlined, int64
-from movable.compiled.buddy import free_and_merge, free_one_page, list_push, list_remove
+from movable.compiled._jit import compiled, inlined, int64
+from movable.compiled.buddy import free_and_merge, free_one_page, list_push
+from movable.compiled.merge import MAX_NR_PAGES, merge_free_pages
 from movable.mm.constants import (
     MIGRATE_ISOLATE,
     MIGRATE_MOVABLE,
@@ -33,6 +35,32 @@ def order_to_pindex(migratetype: int, order: int) -> int:
     return MIGRATE_PCPTYPES * order + migratetype
 
 
+@inlined
+def add_newest(pages: Pages, zone: np.void, number: int, pfn: int) -> None:
+    """Put `pfn` at the head of per-CPU list `number`; only zones with lists need links downward."""
+    if zone["has_lists"]:
+        list_push(pages, zone, number, pfn)
+        return
+    first = zone["list_head"][number]
+    pages.prev[pfn] = NO_PAGE
+    if first == NO_PAGE:
+        zone["list_tail"][number] = pfn
+    else:
+        pages.prev[first] = pfn
+    zone["list_head"][number] = pfn
+
+
+@inlined
+def remove_oldest(pages: Pages, zone: np.void, number: int, pfn: int) -> None:
+    """Take `pfn`, its tail, off per-CPU list `number`."""
+    before = pages.prev[pfn]
+    zone["list_tail"][number] = before
+    if before == NO_PAGE:
+        zone["list_head"][number] = NO_PAGE
+    elif zone["has_lists"]:
+        pages.next[before] = NO_PAGE
+
+
 @compiled
 def free_pcppages_bulk(pages: Pages, zone: np.void, count: int, first: int) -> None:
     """Free up to `count` pages from the lists to the buddy, oldest first, from list `first` on."""
@@ -45,7 +73,7 @@ def free_pcppages_bulk(pages: Pages, zone: np.void, count: int, first: int) -> N
         while count > 0 and zone["list_tail"][PCP_LISTS + pindex] != NO_PAGE:
             pfn = zone["list_tail"][PCP_LISTS + pindex]
             order = int64(pages.order[pfn])
-            list_remove(pages, zone, PCP_LISTS + pindex, pfn)
+            remove_oldest(pages, zone, PCP_LISTS + pindex, pfn)
             count -= 1 << order
             zone["pcp_count"] -= 1 << order
             free_and_merge(pages, zone, pfn, order)
@@ -109,7 +137,7 @@ def pcp_overflow_auto(zone: np.void, order: int) -> int:
     return int(max(batch, min(zone["pcp_free_count"], limit - batch)))
 
 
-@hot
+@inlined
 def free_unref_page(pages: Pages, zone: np.void, rules: np.void, pfn: int, order: int) -> None:
     """Free [pfn, pfn + 2^order) as its last user does: to a per-CPU list where orders allow."""
     migratetype = int64(pages.migratetype[pfn >> PAGEBLOCK_ORDER])
@@ -125,7 +153,7 @@ def free_unref_page(pages: Pages, zone: np.void, rules: np.void, pfn: int, order
     pages.kind[pfn] = PCP
     pages.order[pfn] = order
     pindex = order_to_pindex(migratetype, order)
-    list_push(pages, zone, PCP_LISTS + pindex, pfn)
+    add_newest(pages, zone, PCP_LISTS + pindex, pfn)
     zone["pcp_count"] += 1 << order
     if rules["pcp_auto_high"]:
         excess = pcp_overflow_auto(zone, order)
@@ -141,12 +169,64 @@ def free_page(pages: Pages, zone: np.void, rules: np.void, pfn: int, order: int)
     free_unref_page(pages, zone, rules, pfn, order)
 
 
+@inlined
+def nr_before_flush(zone: np.void, rules: np.void) -> int:
+    """Return how many single pages can be freed before the lists overflow: at least so many."""
+    high = zone["pcp_high"]
+    if rules["pcp_auto_high"]:
+        if zone["pcp_below_high"]:
+            return 0
+        high = max(zone["pcp_high_min"], min(high, zone["pcp_high_max"]))
+    return int64(max(high - 1 - zone["pcp_count"], 0))
+
+
+@inlined
+def note_freed(zone: np.void, rules: np.void, nr_pages: int) -> None:
+    """Count so many single pages as freed to the lists: what `pcp_overflow_auto` does for each."""
+    zone["pcp_count"] += nr_pages
+    if rules["pcp_auto_high"]:
+        zone["pcp_prev_high"] = 0
+        scaled = zone["pcp_batch"] << PCP_BATCH_SCALE_MAX
+        if zone["pcp_free_count"] < scaled:
+            zone["pcp_free_count"] = min(zone["pcp_free_count"] + nr_pages, scaled)
+
+
+@compiled
+def free_pages(pages: Pages, zone: np.void, rules: np.void, pfns: NDArray[np.int64]) -> None:
+    """Free single pages of one pageblock, the last of `pfns` first: `free_page` for each."""
+    nr_left = len(pfns)
+    if nr_left == 0:
+        return
+    migratetype = int64(pages.migratetype[pfns[0] >> PAGEBLOCK_ORDER])
+    number = PCP_LISTS + min(migratetype, MIGRATE_PCPTYPES)
+    if migratetype >= MIGRATE_PCPTYPES:
+        number = PCP_LISTS + MIGRATE_MOVABLE
+    while nr_left > 0:
+        nr_pages = min(nr_left, nr_before_flush(zone, rules))
+        if migratetype == MIGRATE_ISOLATE:
+            nr_pages = 0
+        for index in range(nr_left - 1, nr_left - nr_pages - 1, -1):
+            pages.kind[pfns[index]] = PCP
+            add_newest(pages, zone, number, pfns[index])
+        if nr_pages > 0:
+            note_freed(zone, rules, nr_pages)
+            nr_left -= nr_pages
+        else:
+            nr_left -= 1
+            free_page(pages, zone, rules, int64(pfns[nr_left]), int64(0))
+
+
 @compiled
 def drain_pages_zone(pages: Pages, zone: np.void) -> None:
     """Empty this CPU's lists of the zone into the buddy allocator."""
+    merges_later = not zone["has_lists"] and zone["pcp_count"] > 0
+    if merges_later:
+        zone["unmerged_below"] = zone["end_pfn"] & -MAX_NR_PAGES
     while zone["pcp_count"] > 0:
         chunk = zone["pcp_batch"] << PCP_BATCH_SCALE_MAX
         free_pcppages_bulk(pages, zone, chunk, int64(0))
+    if merges_later:
+        merge_free_pages(pages, zone)
 
 
 @compiled
@@ -178,5 +258,5 @@ def adopt_pcp_blocks(pages: Pages, zone: np.void) -> None:
         if migratetype >= MIGRATE_PCPTYPES:
             migratetype = int64(MIGRATE_MOVABLE)
         pindex = order_to_pindex(migratetype, order)
-        list_push(pages, zone, PCP_LISTS + pindex, pfn)
+        add_newest(pages, zone, PCP_LISTS + pindex, pfn)
         zone["pcp_count"] += 1 << order

@@ -1,8 +1,7 @@
-"""The two scanners of one pageblock: sources upward, free targets downward.
+"""The scanner for sources, upward from the zone's start, in one pageblock.
 
-Source: isolate_migratepages_block(), isolate_freepages_block(), isolate_freepages() and
-suitable_migration_target(), mm/compaction.c, 6.1 and 6.12.  A page's references, its lock and
-its mapping are not looked at here: they are in its `Role`, decided when the snapshot was read.
+Source: isolate_migratepages_block(), mm/compaction.c, 6.1 and 6.12.  A page's references, its lock
+and its mapping are not looked at here: they are in its `Role`, decided when the snapshot was read.
 """
 
 from typing import NamedTuple
@@ -10,31 +9,34 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from movable.compiled._jit import compiled, hot, inlined, int64
-from movable.compiled.buddy import (
-    del_page_from_free_list,
-    list_append,
-    set_pageblock_movable,
+from movable.compiled._jit import compiled, inlined, int64
+from movable.compiled._words import (
+    NONE,
+    ONE,
+    WORD_NR_PAGES,
+    among_bits,
+    bits_below,
+    bits_between,
+    equal_bits,
+    from_bits,
+    lowest_bit,
+    nr_bits,
+    without_lowest,
 )
+from movable.compiled.held import HELD
 from movable.mm.constants import (
     COMPACT_CLUSTER_MAX,
     MAX_PAGE_ORDER,
     MIGRATE_ASYNC,
-    MIGRATE_CMA,
-    MIGRATE_HIGHATOMIC,
-    MIGRATE_ISOLATE,
-    MIGRATE_MOVABLE,
     MIGRATE_SYNC,
     PAGEBLOCK_NR_PAGES,
     PAGEBLOCK_ORDER,
 )
 from movable.mm.kinds import KIND_MASK, TAIL, PageKind
-from movable.mm.state import HELD_LISTS, Pages, Role
+from movable.mm.state import Pages, Role
 
 FREE = int(PageKind.FREE)
 PCP = int(PageKind.PCP)
-HELD = int(PageKind.HELD)
-HELD_TAIL = int(PageKind.HELD) | TAIL
 OPAQUE = int(Role.OPAQUE)
 ROLE_FREE = int(Role.FREE)
 COMPOUND = int(Role.COMPOUND)
@@ -112,7 +114,49 @@ class BasePages(NamedTuple):
     is_full: bool
 
 
-@hot
+class SourceWord(NamedTuple):
+    """Which pages of a word are sources of one page, and which are steps of the scanner.
+
+    All below `stop`, the first page that is to be looked at alone.  What the pages cover ends at
+    `next_pfn`.
+    """
+
+    sources: np.uint64
+    steps: np.uint64
+    stop: int
+    next_pfn: int
+
+
+@inlined
+def source_word(
+    pages: Pages, members: np.uint64, low_pfn: int, end_pfn: int, next_pfn: int
+) -> SourceWord:
+    """Look at the pages from `low_pfn` on, to `end_pfn` or to the end of the word they are in.
+
+    Args:
+        members: the kinds that are sources.
+        next_pfn: where the free block or compound page before, that was stepped over, ends.
+    """
+    start_pfn = low_pfn & -WORD_NR_PAGES
+    steps = bits_between(max(low_pfn, next_pfn) - start_pfn, end_pfn - start_pfn)
+    sources = among_bits(pages.kind, start_pfn, members)
+    firsts = from_bits(pages.order, start_pfn, 1) & steps
+    stop = min(end_pfn - start_pfn, WORD_NR_PAGES)
+    while firsts != NONE:
+        bit = lowest_bit(firsts)
+        order = int64(pages.order[start_pfn + bit])
+        if order >= PAGEBLOCK_ORDER or (sources >> np.uint64(bit)) & ONE != NONE:
+            stop = bit
+            steps &= bits_below(bit)
+            break
+        after = bit + (1 << order)
+        steps &= ~bits_between(bit + 1, after)
+        firsts &= ~bits_between(bit, after)
+        next_pfn = start_pfn + after
+    return SourceWord(sources & steps, steps, start_pfn + stop, next_pfn)
+
+
+@inlined
 def isolate_base_pages(
     pages: Pages,
     roles: NDArray[np.uint8],
@@ -124,34 +168,37 @@ def isolate_base_pages(
 ) -> BasePages:
     """Isolate sources of one page, up to a large folio or a block of pageblock order.
 
-    Which pages are sources follows no pattern, so the walk has no branch that depends on it: every
-    page is written down, and the next one over it unless it was a source.
-
     Args:
         first: where in ``cc["isolated"]`` to begin.
         room: how many pages the cluster lacks.
     """
     limit = first + (PAGEBLOCK_NR_PAGES if cc["finish_pageblock"] else max(room, 1))
+    members, drivers = from_bits(roles, 0, LRU), equal_bits(roles, 0, 0xFF, DRIVER)
     start_pfn = next_pfn = pfn
     nr_steps = 0
-    nr_marked = 0
     taken = first
-    while pfn < end_pfn and taken < limit:
-        role = roles[pages.kind[pfn]]
-        order = int64(pages.order[pfn])
-        is_step = pfn >= next_pfn  # Not inside the free block or compound page before.
-        is_source = is_step & (role >= LRU)
-        if (is_source & (order > 0)) | (is_step & (order >= PAGEBLOCK_ORDER)):
-            break
-        cc["isolated"][taken] = pfn
-        taken += is_source
-        nr_marked += is_source & (role != DRIVER)
-        nr_steps += is_step
-        next_pfn = pfn + (1 << order) if is_step else next_pfn
-        pfn += 1
+    is_stopped = is_marked = False
+    while pfn < end_pfn and taken < limit and not is_stopped:
+        word = source_word(pages, members, pfn, end_pfn, next_pfn)
+        sources, steps = word.sources, word.steps
+        word_pfn = pfn & -WORD_NR_PAGES
+        is_stopped = word.stop < min(word_pfn + WORD_NR_PAGES, end_pfn)
+        pfn, next_pfn = word.stop, word.next_pfn
+        while sources != NONE:
+            bit = lowest_bit(sources)
+            cc["isolated"][taken] = word_pfn + bit
+            taken += 1
+            sources = without_lowest(sources)
+            if taken == limit:
+                pfn = next_pfn = word_pfn + bit + 1
+                steps &= bits_below(bit + 1)
+                break
+        nr_steps += nr_bits(steps)
+        others = word.sources & ~sources & ~among_bits(pages.kind, word_pfn, drivers)
+        is_marked |= others != NONE
     is_full = taken == limit and not cc["finish_pageblock"]
     nr_pages = max(pfn, next_pfn) - start_pfn
-    return BasePages(pfn, taken - first, nr_pages, nr_steps, nr_marked > 0, is_full)
+    return BasePages(pfn, taken - first, nr_pages, nr_steps, is_marked, is_full)
 
 
 @compiled
@@ -277,116 +324,6 @@ def test_and_set_skip(pages: Pages, cc: np.void, pfn: int) -> bool:
     return was_set and not cc["finish_pageblock"]
 
 
-@hot
-def isolate_free_page(pages: Pages, zone: np.void, pfn: int) -> int:
-    """Take the free block at `pfn` out of the buddy, for use as a target.
-
-    Returns:
-        Its pages, or 0 where the zone's watermark forbids it.
-
-    Source: __isolate_free_page(), mm/page_alloc.c.
-    """
-    order = int64(pages.order[pfn])
-    nr_pages = 1 << order
-    migratetype = int64(pages.migratetype[pfn >> PAGEBLOCK_ORDER])
-    if migratetype != MIGRATE_ISOLATE:
-        if zone["nr_free_pages"] - zone["nr_highatomic"] <= zone["raw_min"] + nr_pages:
-            return 0
-        zone["nr_free_pages"] -= nr_pages
-    del_page_from_free_list(pages, zone, pfn, order)
-    for page in range(pfn, pfn + nr_pages):
-        pages.kind[page] = HELD_TAIL
-    pages.kind[pfn] = HELD
-    pages.order[pfn] = order
-    if order >= PAGEBLOCK_ORDER - 1 and migratetype < MIGRATE_HIGHATOMIC:
-        first = pfn >> PAGEBLOCK_ORDER
-        for pageblock in range(first, max(first + 1, (pfn + nr_pages) >> PAGEBLOCK_ORDER)):
-            set_pageblock_movable(pages, zone, pageblock)
-    return nr_pages
-
-
-@inlined
-def hold(pages: Pages, zone: np.void, rules: np.void, cc: np.void, pfn: int) -> None:
-    """Append the isolated free block at `pfn` to the held list of its order.
-
-    Without large folios there is one list for all orders, number 0, in the order of isolation.
-    """
-    nr_pages = 1 << int64(pages.order[pfn])
-    held = int64(pages.order[pfn]) if rules["large_folios"] else 0
-    list_append(pages, zone, HELD_LISTS + held, pfn)
-    cc["nr_freepages"] += nr_pages
-    cc["nr_isolated"] += nr_pages
-
-
-class Targets(NamedTuple):
-    """What one scan of a target pageblock found."""
-
-    next_pfn: int
-    nr_isolated: int
-
-
-@compiled
-def isolate_freepages_block(
-    pages: Pages,
-    zone: np.void,
-    rules: np.void,
-    cc: np.void,
-    start_pfn: int,
-    end_pfn: int,
-    stride: int,
-) -> Targets:
-    """Hold free blocks of [start_pfn, end_pfn), looking at every `stride`-th page only.
-
-    Stops when as many pages are held as the batch still needs, or at the watermark.
-
-    Source: isolate_freepages_block(), not strict, mm/compaction.c.
-    """
-    pfn = start_pfn
-    nr_scanned = 0
-    nr_isolated = 0
-    while pfn < end_pfn:
-        nr_scanned += 1
-        role = pages.roles[0, pages.kind[pfn]]
-        order = int64(pages.order[pfn])
-        nr_pages = 1 << order
-        if role == ROLE_FREE:
-            if isolate_free_page(pages, zone, pfn) == 0:
-                break
-            nr_scanned += nr_pages - 1
-            nr_isolated += nr_pages
-            hold(pages, zone, rules, cc, pfn)
-            if cc["nr_migratepages"] <= cc["nr_freepages"]:
-                pfn += nr_pages
-                break
-            pfn += nr_pages - 1
-        elif order > 0 and order <= MAX_PAGE_ORDER:
-            if not rules["free_scan_bounded_jump"]:
-                pfn += nr_pages - 1
-            elif pfn + nr_pages <= end_pfn:
-                pfn += nr_pages - 1
-                nr_scanned += nr_pages - 1
-        pfn += stride
-    cc["total_free_scanned"] += nr_scanned
-    return Targets(min(pfn, end_pfn), nr_isolated)
-
-
-@compiled
-def suitable_migration_target(pages: Pages, rules: np.void, cc: np.void, pfn: int) -> bool:
-    """Whether the pageblock whose first page in the zone is `pfn` may receive pages.
-
-    Source: suitable_migration_target(), mm/compaction.c.
-    """
-    limit = PAGEBLOCK_ORDER
-    if rules["target_goal_order"] and cc["order"] > 0:
-        limit = cc["order"]
-    if pages.roles[0, pages.kind[pfn]] == ROLE_FREE and pages.order[pfn] >= limit:
-        return False
-    if cc["ignore_block_suitable"]:
-        return True
-    migratetype = pages.migratetype[pfn >> PAGEBLOCK_ORDER]
-    return migratetype in (MIGRATE_MOVABLE, MIGRATE_CMA)
-
-
 @inlined
 def is_huge_in_use(pages: Pages, pfn: int) -> bool:
     """Whether `pfn`, the first of a pageblock, is in a compound page of pageblock order or more.
@@ -409,43 +346,3 @@ def is_online_pageblock(pages: Pages, zone: np.void, pfn: int) -> bool:
         return True
     last = min(pageblock_end(pfn), int(zone["end_pfn"])) - 1
     return pages.kind[pfn] != 0 and pages.kind[last] != 0
-
-
-@compiled
-def isolate_freepages(pages: Pages, zone: np.void, rules: np.void, cc: np.void) -> None:
-    """Hold free pages for the batch, from the free scanner's position downward.
-
-    Each pageblock that yields nothing doubles the stride of the next, in this call: a quirk that
-    decides which holes stay empty (ground truth: 56 of 58 runs).
-
-    Source: isolate_freepages(), mm/compaction.c.  The fast search comes before, in `compact`.
-    """
-    pfn = int(cc["free_pfn"])
-    block_pfn = pageblock_start(pfn)
-    end_pfn = min(block_pfn + PAGEBLOCK_NR_PAGES, int(zone["end_pfn"]))
-    low_pfn = pageblock_end(int(cc["migrate_pfn"]))
-    stride = COMPACT_CLUSTER_MAX if cc["mode"] == MIGRATE_ASYNC else 1
-    while block_pfn >= low_pfn:
-        if (
-            is_online_pageblock(pages, zone, block_pfn)
-            and suitable_migration_target(pages, rules, cc, block_pfn)
-            and (cc["ignore_skip_hint"] or not pages.skip[block_pfn >> PAGEBLOCK_ORDER])
-        ):
-            found = isolate_freepages_block(pages, zone, rules, cc, pfn, end_pfn, stride)
-            pfn = found.next_pfn
-            if pfn == end_pfn:
-                pages.skip[block_pfn >> PAGEBLOCK_ORDER] = 1
-                cached = block_pfn - (PAGEBLOCK_NR_PAGES if rules["cached_free_one_lower"] else 0)
-                if cached < zone["cached_free_pfn"]:
-                    zone["cached_free_pfn"] = cached
-            if cc["nr_freepages"] >= cc["nr_migratepages"]:
-                if pfn >= end_pfn:
-                    pfn = block_pfn - PAGEBLOCK_NR_PAGES
-                break
-            if pfn < end_pfn:
-                break
-            stride = 1 if found.nr_isolated > 0 else min(COMPACT_CLUSTER_MAX, stride * 2)
-        end_pfn = block_pfn
-        block_pfn -= PAGEBLOCK_NR_PAGES
-        pfn = block_pfn
-    cc["free_pfn"] = pfn

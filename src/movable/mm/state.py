@@ -17,12 +17,15 @@ NR_PCP_LISTS: Final = 14
 """Orders 0 to 3 by three types, then order 9 not movable and movable."""
 
 # All lists of a zone are in one array, and known by number: the free lists, type by type and
-# order by order; the per-CPU lists of the one CPU that runs; by order, the free pages that the
-# running compaction holds.
+# order by order; the per-CPU lists of the one CPU that runs.
 FREE_LISTS: Final = 0
 PCP_LISTS: Final = MIGRATE_TYPES * NR_PAGE_ORDERS
-HELD_LISTS: Final = PCP_LISTS + NR_PCP_LISTS
-NR_LISTS: Final = HELD_LISTS + NR_PAGE_ORDERS
+NR_LISTS: Final = PCP_LISTS + NR_PCP_LISTS
+
+HELD_ROOM: Final = 2048
+"""Blocks that a compaction can hold of one order; a power of two.
+
+It holds less than what one pageblock's sources need, 512 pages, and one block of 1024 besides."""
 
 NO_PAGE: Final = -1
 
@@ -45,8 +48,8 @@ class Pages(NamedTuple):
 
     kind: uint8 per PFN, state bytes of `movable.mm.kinds`.
     order: uint8 per PFN, of the free block, folio or compound page whose first page it is.
-    next, prev: int32 per PFN, links of whatever list the page is on: a free list, a per-CPU list,
-        or the free pages held by a compaction.  Only meaningful for the first page of a block.
+    next, prev: int32 per PFN, links of whatever list the page is on: a free list or a per-CPU list.
+        Only meaningful for the first page of a block; `next` only where the zone has lists.
     migratetype, skip: uint8 per pageblock.
     roles: uint8 (2, 256): `Role` by state byte, for MIGRATE_SYNC and for the other modes.
     owner: int32 per PFN, a number that stays with a page's contents when it migrates; 0 for
@@ -70,6 +73,9 @@ ZONE_DTYPE: Final = np.dtype(
         ("list_head", np.int64, (NR_LISTS,)),
         ("list_tail", np.int64, (NR_LISTS,)),
         ("nr_free", np.int64, _FREE_AREA),  # blocks
+        ("held_first", np.int64, (NR_PAGE_ORDERS,)),  # where in `held` a queue begins
+        ("nr_held", np.int64, (NR_PAGE_ORDERS,)),
+        ("held", np.int32, (NR_PAGE_ORDERS, HELD_ROOM)),  # PFNs: `compiled.held`
     ]
     + [
         (name, np.int64)

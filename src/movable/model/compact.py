@@ -25,9 +25,9 @@ from movable.compiled.compact import (
     drain_if_left_block,
     find_source_pageblock,
 )
+from movable.compiled.held import compaction_free
 from movable.compiled.migrate import (
     ENOMEM,
-    compaction_free,
     draw_batch,
     draw_several,
     migrate_each,

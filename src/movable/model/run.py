@@ -186,8 +186,9 @@ def compact_in_place(frames: Frames, roles: NDArray[np.uint8], links: Links | No
         zone.done.add(cc)
         return finish_zone(pages, zone, before)
 
-    runs = side_by_side(compact, infos) if are_apart(infos) else map(compact, infos)
-    return Run(pages, tuple(runs))
+    if not are_apart(infos):
+        return Run(pages, tuple(map(compact, infos)))
+    return Run(pages, tuple(side_by_side(compact, infos, nr_pages=len(frames.kinds))))
 
 
 def are_apart(infos: Iterable[ZoneInfo]) -> bool:

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
+from movable.compiled._words import WORD_NR_PAGES
 from movable.compiled.buddy import adopt_free_blocks, count_free_by_order
 from movable.compiled.pcp import adopt_pcp_blocks
 from movable.frames.workers import side_by_side
@@ -145,6 +146,8 @@ def new_pages(
         links: arrays to use once more, whatever is in them.
     """
     nr_pfns = len(kinds)
+    if nr_pfns < WORD_NR_PAGES:
+        kinds, orders = _with_room(kinds), _with_room(orders)
     nr_pageblocks = (nr_pfns >> PAGEBLOCK_ORDER) + 1
     types = np.zeros(nr_pageblocks, dtype=np.uint8)
     types[: len(migratetypes)] = migratetypes[:nr_pageblocks]
@@ -163,6 +166,13 @@ def new_pages(
     )
 
 
+def _with_room(column: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """Return a copy of `column` with room for a word behind it: less memory than 64 pages."""
+    room = np.zeros(len(column) + WORD_NR_PAGES, dtype=np.uint8)
+    room[: len(column)] = column
+    return room[: len(column)]
+
+
 def copied(column: NDArray[np.uint8], infos: Iterable[ZoneInfo]) -> NDArray[np.uint8]:
     """Return a copy of what `column` says of the pages of some zones; zeros take no memory."""
     copy = np.zeros_like(column)
@@ -170,7 +180,7 @@ def copied(column: NDArray[np.uint8], infos: Iterable[ZoneInfo]) -> NDArray[np.u
     def fill(info: ZoneInfo) -> None:
         copy[info.start_pfn : info.end_pfn] = column[info.start_pfn : info.end_pfn]
 
-    side_by_side(fill, infos)
+    side_by_side(fill, infos, nr_pages=len(column))
     return copy
 
 
