@@ -206,7 +206,8 @@ def choose_rules(release: str) -> ChosenRules:
     for name, first, end in _RANGES:
         if first <= version < end:
             checked = version in ((6, 1), (6, 12), (6, 17)) and not _BACKPORTED.search(release)
-            return ChosenRules(name, RULES[name], checked)
+            rules = RULES[name]._replace(splits_ascending=version >= (6, 15))  # Inside a range.
+            return ChosenRules(name, rules, checked)
     nearest = min(_RANGES, key=lambda r: min(_distance(version, r[1]), _distance(version, r[2])))
     raise UnsupportedKernelError(
         f"no rules for Linux {match[0]} (there are {', '.join(RULES)}): "

@@ -56,3 +56,8 @@ def test_a_kernel_without_rules_is_refused_with_the_nearest(
 def test_a_release_without_a_number_asks_for_rules(release: str) -> None:
     with pytest.raises(UnsupportedKernelError, match=re.escape("--rules (6.1, 6.12, 6.17)")):
         choose_rules(release)
+
+
+@pytest.mark.parametrize(("release", "ascending"), [("6.14.11", False), ("6.16.3-1-amd64", True)])
+def test_folios_split_upward_from_6_15_on(release: str, *, ascending: bool) -> None:
+    assert choose_rules(release).rules.splits_ascending is ascending
