@@ -19,7 +19,7 @@ from movable.check.learnt import look
 from movable.check.program import Program
 from movable.check.spin import Spins
 from movable.driver.contract import ContractViolation
-from movable.driver.load import last_line, line_of
+from movable.driver.load import last_line, own_line
 from movable.driver.steps import INTERLEAVED, READ, VOID, Access, Accesses, Step
 from movable.errors import UsageError
 
@@ -235,20 +235,10 @@ class Execution:
     def _note(self, thread: int, violation: ContractViolation) -> None:
         if self.finding is None:
             name, where = self.tasks[thread].name, ""
-            if self._has_line(violation):
-                where = line_of(violation, self.program.driver)
+            if violation.__traceback__ is not None:
+                where = own_line(violation, self.program.driver)
             self.finding = Finding(violation.rule, violation.text, violation.page, name, where)
         self.pending[thread] = None
-
-    @staticmethod
-    def _has_line(violation: ContractViolation) -> bool:
-        """Return whether it was raised between two steps, and not by one."""
-        trace = violation.__traceback__
-        while trace is not None:
-            if trace.tb_frame.f_code.co_flags & inspect.CO_COROUTINE:
-                return True
-            trace = trace.tb_next
-        return False
 
     def found(self, finding: Finding) -> None:
         """Note what somebody else found in this run, if it is the first."""

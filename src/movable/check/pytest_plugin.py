@@ -70,8 +70,10 @@ class ScenarioItem(pytest.Item):
         """Repeat what failed the last time, then check the scenario."""
         source = checksum(Path(inspect.getfile(self.driver)).read_bytes())
         key = f"movable/{self.nodeid.replace('/', '_')}"
-        cache: Any = self.config.cache
-        token = self.config.getoption("--movable-replay") or cache.get(key, None)
+        cache: Any = getattr(self.config, "cache", None)  # None with -p no:cacheprovider.
+        token = self.config.getoption("--movable-replay")
+        if token is None and cache is not None:
+            token = cache.get(key, None)
         if token is not None:
             self._replay(token, source)
         verdict = check(
@@ -81,7 +83,9 @@ class ScenarioItem(pytest.Item):
             seconds=self.config.getoption("--movable-budget"),
             source=source,
         )
-        cache.set(key, verdict.violation.token if verdict.violation is not None else None)
+        if cache is not None:
+            broken = verdict.violation
+            cache.set(key, broken.token if broken is not None else None)
         if verdict.violation is not None:
             raise RaceFound(verdict.violation, self._schedule(verdict.violation.token))
         self.add_report_section("call", "movable", verdict.describe())

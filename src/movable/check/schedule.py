@@ -15,6 +15,7 @@ from movable.check.execution import THREAD_BITS, THREAD_MASK
 from movable.errors import UsageError
 
 MAX_TOKEN_STEPS = 100_000
+MAX_TOKEN_THREADS = 8
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +51,8 @@ def from_token(token: str) -> Schedule:
     _, scenario, nr_pages, nr_faults, era, source, runs = fields
     if not nr_pages.isdecimal() or not nr_faults.isdecimal():
         raise UsageError(f"the token's pages {nr_pages!r} or faults {nr_faults!r} are not numbers")
+    if len(scenario) > MAX_TOKEN_THREADS or int(nr_pages) > 9 or int(nr_faults) > 9:
+        raise UsageError(f"{token[:60]!r}: no scenario is that large: is the token damaged?")
     codes: list[int] = []
     for run in runs.split(",") if runs else ():
         match = re.fullmatch(r"(\d{1,2})(?:\.(\d{1,3}))?x(\d{1,6})", run)

@@ -196,13 +196,26 @@ def line_of(error: BaseException, driver: object) -> str:
     return last_line([(frame.filename, frame.lineno or 0) for frame in frames], driver)
 
 
+def own_line(error: BaseException, driver: object) -> str:
+    """Return the last of the driver's own lines that led to `error`, empty if none did."""
+    frames = traceback.extract_tb(error.__traceback__)
+    files = _files(driver)
+    own = [f"{frame.filename}:{frame.lineno}" for frame in frames if frame.filename in files]
+    return own[-1] if own else ""
+
+
+def _files(driver: object) -> set[str | None]:
+    """Return the files of a driver's class and of those that it inherits from."""
+    classes = [cls for cls in type(driver).__mro__ if cls not in (Driver, object)]
+    return {getattr(sys.modules.get(cls.__module__), "__file__", None) for cls in classes}
+
+
 def last_line(places: list[tuple[str, int]], driver: object) -> str:
     """Return the last place in the driver's own files, or else in what is not movable's.
 
     Without either, where the driver's class is.
     """
-    classes = [cls for cls in type(driver).__mro__ if cls not in (Driver, object)]
-    files = {getattr(sys.modules.get(cls.__module__), "__file__", None) for cls in classes}
+    files = _files(driver)
     ours = str(Path(__file__).parents[1])
     own = [place for place in places if place[0] in files]
     others = [place for place in places if not place[0].startswith(ours)]

@@ -37,6 +37,8 @@ def test_a_token_is_its_schedule(codes: list[int], nr_pages: int) -> None:
         "mv1",
         "mv2:C:1:0:6.0:x:0x1",
         "mv1:C:one:0:6.0:x:0x1",
+        "mv1:C:99999999:0:6.0:x:0x1",
+        "mv1:CCCCCCCCC:1:0:6.0:x:0x1",
         "mv1:C:1:0:6.0:x:0x",
         "mv1:C:1:0:6.0:x:0x1,",
         "mv1:C:1:0:6.0:x:99x1",

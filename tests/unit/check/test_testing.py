@@ -54,6 +54,7 @@ def test_pytest_shows_the_schedule_of_a_violation_and_repeats_it_first(tmp_path:
     token = first.split("--movable-replay ")[1].split()[0]
     assert token.startswith("mv1:BD:1:0:6.0:")
     assert f"--movable-replay {token}" in again
+    assert "1 failed, 2 passed" in run_pytest(tmp_path, "-p", "no:cacheprovider")
 
 
 def test_threads_are_counted_by_kind() -> None:
