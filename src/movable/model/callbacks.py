@@ -193,7 +193,6 @@ class DriverCallbacks:
             return result
         except _RAISED as error:
             rule, text = self._broken(error)
-            text = str(error) if isinstance(error, ContractViolation) else text
             named = error.page if isinstance(error, ContractViolation) else ""
             pfn = int(named[1:]) if named[1:].isdigit() else None
             self.faults.append(Fault(loaded.name, pfn, name, rule, text))
@@ -239,7 +238,7 @@ class DriverCallbacks:
     def _broken(self, error: BaseException) -> tuple[str, str]:
         """Return which rule `error` broke, and how."""
         if isinstance(error, ContractViolation):
-            return error.rule, error.args[0]
+            return error.rule, error.text
         if isinstance(error, Endless):
             return "E4", f"{self.env.endless_text()}; it is not called again"
         return "C3", f"raised {type(error).__name__}: {error}"
