@@ -199,6 +199,8 @@ def _run(search: _Check, strategy: str) -> Verdict:
         return _bounded(search, int(number))
     if kind == "pct" and number.isdecimal() and int(number) > 0:
         return _sampled(search, int(number))
+    if kind == "replay":
+        raise UsageError("--strategy replay: which schedule? Give its token with --replay TOKEN")
     raise UsageError(f"no strategy {strategy!r}: there are auto, dpor, exhaustive, icb:N, pct:D")
 
 

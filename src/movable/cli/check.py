@@ -57,7 +57,7 @@ examples:
         parser.add_argument(
             "--strategy",
             default="auto",
-            metavar="auto|dpor|exhaustive|icb:N|pct:D",
+            metavar="auto|dpor|exhaustive|icb:N|pct:D|replay",
             help="how schedules are chosen (default: auto)",
         )
         parser.add_argument(
