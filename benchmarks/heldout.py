@@ -3,7 +3,7 @@
     python benchmarks/heldout.py DIR                  record what DIR lacks, and score all (an hour)
     python benchmarks/heldout.py DIR --seed 7         other random choices: other recordings
     python benchmarks/heldout.py DIR --only anon      those whose name begins so
-    python benchmarks/heldout.py DIR --kernel 6.12    on one kernel; may be given more than once
+    python benchmarks/heldout.py DIR --kernel 6.12    on one kernel, more if repeated: its own table
     python benchmarks/heldout.py DIR --write          put the tables into docs/fidelity.md
 
 A line of SCENARIOS is: name, memory, kernels, what [lab] says, steps.  Requests and storms are
@@ -53,7 +53,7 @@ SCENARIOS: tuple[tuple[str, str, tuple[str, ...], str, tuple[str, ...]], ...] = 
     ("mlock", "512M", WITH_MODULE, "", ("anon size=330M keep=0.5 run=2 mlock=0.5", COMPACT)),
     ("pin", "512M", WITH_MODULE, "", ("anon size=330M keep=0.5 run=2 pin=0.02", COMPACT)),
     ("filesclean", "512M", ALL, "", ("files size=250M keep=0.5 run=4", COMPACT)),
-    ("filesdirty", "512M", LAST, "", ("files size=200M keep=0.5 run=4 dirty=true", COMPACT)),
+    ("filesdirty", "512M", WITH_MODULE, "", ("files size=200M keep=0.5 run=4 dirty=true", COMPACT)),
     (
         *("filesmix", "1G", WITH_MODULE, ""),
         (
@@ -64,7 +64,7 @@ SCENARIOS: tuple[tuple[str, str, tuple[str, ...], str, tuple[str, ...]], ...] = 
             COMPACT,
         ),
     ),
-    ("zram", "512M", NEW, "", ("zram size=300M", "anon size=560M keep=0.6 run=2", COMPACT)),
+    ("zram", "512M", ALL, "", ("zram size=300M", "anon size=560M keep=0.6 run=2", COMPACT)),
     (
         *("balloon", "512M", ALL, ""),
         (
@@ -105,30 +105,60 @@ SCENARIOS: tuple[tuple[str, str, tuple[str, ...], str, tuple[str, ...]], ...] = 
     ("proact20", "512M", WITH_MODULE, "", (MIX, "proactive proactiveness=20")),
     ("proact60", "512M", ALL, "", (MIX, "proactive proactiveness=60")),
     ("huge512", "512M", ALL, "", ("anon size=360M keep=0.45 run=3", "hugepages count=180")),
-    ("huge1g", "1G", LAST, "", ("anon size=800M keep=0.5 run=2", "hugepages count=100")),
+    ("huge1g", "1G", WITH_MODULE, "", ("anon size=800M keep=0.5 run=2", "hugepages count=100")),
     (
-        *("hugenodes", "1G", LAST, f"{TWO}\nnodes = 2"),
+        *("hugenodes", "1G", WITH_MODULE, f"{TWO}\nnodes = 2"),
         ("anon size=750M keep=0.4 run=2", "hugepages count=250"),
     ),
     (
-        *("hugemov", "1G", LAST, 'movable = "400M"'),
+        *("hugemov", "1G", WITH_MODULE, 'movable = "400M"'),
         ("anon size=700M keep=0.5 run=2", "hugepages count=250"),
     ),
     ("st3-0", "512M", WITH_MODULE, "", (MIX, "allocate order=3 count=4000 gfp=kernel+noretry")),
-    ("st3-2", "512M", LAST, "", (MIX, "allocate order=3 count=4000 gfp=movable+retry_mayfail")),
+    (
+        "st3-2",
+        "512M",
+        WITH_MODULE,
+        "",
+        (MIX, "allocate order=3 count=4000 gfp=movable+retry_mayfail"),
+    ),
     ("st4-0", "512M", WITH_MODULE, "", (MIX, "allocate order=4 count=4000 gfp=kernel+noretry")),
     ("st4-1", "512M", WITH_MODULE, "", (MIX, "allocate order=4 count=4000 gfp=movable+noretry")),
-    ("st4-2", "512M", LAST, "", (MIX, "allocate order=4 count=4000 gfp=movable+retry_mayfail")),
-    ("st4-3", "512M", LAST, "", (MIX, "allocate order=4 count=4000 gfp=kernel+retry_mayfail")),
+    (
+        "st4-2",
+        "512M",
+        WITH_MODULE,
+        "",
+        (MIX, "allocate order=4 count=4000 gfp=movable+retry_mayfail"),
+    ),
+    (
+        "st4-3",
+        "512M",
+        WITH_MODULE,
+        "",
+        (MIX, "allocate order=4 count=4000 gfp=kernel+retry_mayfail"),
+    ),
+    ("st5-1", "512M", WITH_MODULE, "", (MIX, "allocate order=5 count=2000 gfp=movable+noretry")),
+    ("st6-0", "512M", WITH_MODULE, "", (MIX, "allocate order=6 count=1200 gfp=kernel+noretry")),
     ("st6-1", "512M", WITH_MODULE, "", (MIX, "allocate order=6 count=1200 gfp=movable+noretry")),
-    ("st6-3", "512M", LAST, "", (MIX, "allocate order=6 count=1200 gfp=kernel+retry_mayfail")),
-    ("st9-0", "512M", LAST, "", (MIX, "allocate order=9 count=150 gfp=kernel+noretry")),
+    (
+        "st6-3",
+        "512M",
+        WITH_MODULE,
+        "",
+        (MIX, "allocate order=6 count=1200 gfp=kernel+retry_mayfail"),
+    ),
+    (
+        *("st7-1", "512M", WITH_MODULE, ""),
+        ("anon size=350M keep=0.4 run=4", "allocate order=7 count=600 gfp=movable+noretry"),
+    ),
+    ("st9-0", "512M", WITH_MODULE, "", (MIX, "allocate order=9 count=150 gfp=kernel+noretry")),
     (
         *("st9-2", "512M", WITH_MODULE, ""),
         (MIX, "allocate order=9 count=150 gfp=movable+retry_mayfail"),
     ),
     (
-        *("st4-nodes", "1G", LAST, f"{TWO}\nnodes = 2"),
+        *("st4-nodes", "1G", WITH_MODULE, f"{TWO}\nnodes = 2"),
         ("anon size=800M keep=0.5 run=2", "allocate order=4 count=6000 gfp=movable+noretry"),
     ),
     (
@@ -285,7 +315,11 @@ def main() -> None:
     if not options.write:
         print(table)
         return
-    text = with_table(FIDELITY.read_text(), "score: heldout", table)
+    mark = " ".join(("score: heldout", *(options.kernel or ())))
+    text = with_table(FIDELITY.read_text(), mark, table)
+    if options.kernel:
+        FIDELITY.write_text(text)
+        return
     FIDELITY.write_text(with_table(text, "order: costs", order_costs(paths)))
 
 

@@ -11,7 +11,7 @@ from movable.compiled.migrate import compaction_alloc
 from movable.compiled.pcp import drain_pages_zone, free_page
 from movable.compiled.scan import isolate_migratepages_block
 from movable.compiled.targets import isolate_freepages, isolate_freepages_block
-from movable.mm.constants import MIGRATE_ASYNC, MIGRATE_SYNC, NR_PAGE_ORDERS
+from movable.mm.constants import MIGRATE_ASYNC, MIGRATE_SYNC, NR_PAGE_ORDERS, PAGEBLOCK_ORDER
 from movable.mm.kinds import KIND_MASK, TAIL, UNMAPPED, PageKind
 from movable.mm.rules import RULES
 from movable.mm.state import NO_PAGE, PCP_LISTS, record_of
@@ -97,7 +97,8 @@ class Engine:
 
     def split(self, pfn: int, low: int, high: int) -> None:
         """Give back what an allocation of order `low` leaves of a block of order `high`."""
-        expand(self.pages, self.zone, pfn, low, high)
+        migratetype = int(self.pages.migratetype[pfn >> PAGEBLOCK_ORDER])
+        expand(self.pages, self.zone, pfn, low, high, migratetype)
 
     def drain(self) -> None:
         """Empty the per-CPU lists."""

@@ -15,6 +15,8 @@ from movable.compiled.buddy import (
     free_list,
     list_append,
     list_remove,
+    listed_type,
+    move_freepages_block,
     nr_free_blocks,
     retag_pageblocks,
 )
@@ -23,6 +25,7 @@ from movable.compiled.scan import is_huge_in_use
 from movable.mm.constants import (
     MAX_PAGE_ORDER,
     MIGRATE_CMA,
+    MIGRATE_HIGHATOMIC,
     MIGRATE_MOVABLE,
     MIGRATE_PCPTYPES,
     MIGRATE_RECLAIMABLE,
@@ -101,8 +104,9 @@ def find_fallback(zone: np.void, order: int, migratetype: int) -> int:
 @compiled
 def take_block(pages: Pages, zone: np.void, pfn: int, order: int, above: int) -> int:
     """Take the free block of order `above` at `pfn`, give back all but its first 2^order pages."""
+    migratetype = listed_type(pages, pfn)
     del_page_from_free_list(pages, zone, pfn, above)
-    expand(pages, zone, pfn, order, above)
+    expand(pages, zone, pfn, order, above, migratetype)
     zone["nr_free_pages"] -= 1 << order
     return pfn
 
@@ -149,7 +153,7 @@ def is_half_alike(pages: Pages, start_pfn: int, end_pfn: int, migratetype: int) 
 def claim_pageblock(pages: Pages, zone: np.void, pfn: int, migratetype: int) -> bool:
     """Give the pageblock of `pfn` to `migratetype`, with its free blocks, if it is half suitable.
 
-    Source: steal_suitable_fallback(), 6.1; try_to_claim_block(), 6.12, mm/page_alloc.c.
+    Source: try_to_claim_block(), mm/page_alloc.c, 6.12.
     """
     pageblock = pfn >> PAGEBLOCK_ORDER
     start_pfn = pageblock << PAGEBLOCK_ORDER
@@ -158,16 +162,7 @@ def claim_pageblock(pages: Pages, zone: np.void, pfn: int, migratetype: int) -> 
         return False
     if not is_half_alike(pages, start_pfn, end_pfn, migratetype):
         return False
-    old = int64(pages.migratetype[pageblock])
-    block = start_pfn
-    while block < end_pfn:
-        order = int64(pages.order[block])
-        if pages.kind[block] == FREE:
-            pages.migratetype[pageblock] = old
-            del_page_from_free_list(pages, zone, block, order)
-            pages.migratetype[pageblock] = migratetype
-            add_to_free_list(pages, zone, block, order, True)
-        block += 1 << order
+    move_freepages_block(pages, zone, pageblock, migratetype)
     pages.migratetype[pageblock] = migratetype
     return True
 
@@ -180,6 +175,7 @@ def boost_watermark(zone: np.void) -> None:
     """
     if zone["max_boost"] > 0:
         zone["boost"] = min(zone["boost"] + PAGEBLOCK_NR_PAGES, zone["max_boost"])
+        zone["wakes_kswapd"] = 1
 
 
 @compiled
@@ -195,7 +191,7 @@ def rmqueue_claim(pages: Pages, zone: np.void, order: int, migratetype: int, min
         if above >= PAGEBLOCK_ORDER:
             del_page_from_free_list(pages, zone, pfn, above)
             retag_pageblocks(pages, pfn, above, migratetype)
-            add_to_free_list(pages, zone, pfn, above, False)
+            add_to_free_list(pages, zone, pfn, above, migratetype, False)
             return rmqueue_smallest(pages, zone, order, migratetype)
         boost_watermark(zone)
         if claim_pageblock(pages, zone, pfn, migratetype):
@@ -209,11 +205,61 @@ def rmqueue_steal(pages: Pages, zone: np.void, order: int, migratetype: int) -> 
     for above in range(order, NR_PAGE_ORDERS):
         fallback = find_fallback(zone, above, migratetype)
         if fallback >= 0:
-            if zone["boosts_steal"] and above < PAGEBLOCK_ORDER:
-                boost_watermark(zone)
             pfn = zone["list_head"][free_list(fallback, above)]
             return take_block(pages, zone, pfn, order, above)
     return NO_PAGE
+
+
+@compiled
+def steal_suitable_fallback(
+    pages: Pages, zone: np.void, pfn: int, order: int, migratetype: int, may_claim: bool
+) -> None:
+    """Put the free block at `pfn`, and if `may_claim` all of its pageblock's, on other lists.
+
+    The pageblock becomes one of `migratetype` only if it is half suitable: else it keeps its type,
+    and its free blocks stay where they were put (until 6.10).
+
+    Source: steal_suitable_fallback(), mm/page_alloc.c, 6.1.
+    """
+    pageblock = pfn >> PAGEBLOCK_ORDER
+    start_pfn = pageblock << PAGEBLOCK_ORDER
+    end_pfn = start_pfn + PAGEBLOCK_NR_PAGES
+    is_reserved = pages.migratetype[pageblock] == MIGRATE_HIGHATOMIC
+    if order >= PAGEBLOCK_ORDER and not is_reserved:
+        retag_pageblocks(pages, pfn, order, migratetype)
+    elif not is_reserved:
+        boost_watermark(zone)
+        if may_claim and start_pfn >= zone["start_pfn"] and end_pfn <= zone["end_pfn"]:
+            is_claimed = is_half_alike(pages, start_pfn, end_pfn, migratetype)
+            move_freepages_block(pages, zone, pageblock, migratetype)
+            if is_claimed:
+                pages.migratetype[pageblock] = migratetype
+            return
+    del_page_from_free_list(pages, zone, pfn, order)
+    add_to_free_list(pages, zone, pfn, order, migratetype, True)
+
+
+@compiled
+def rmqueue_fallback(
+    pages: Pages, zone: np.void, order: int, migratetype: int, min_order: int
+) -> int:
+    """Take a block after stealing from the lists of another type (until 6.10); or NO_PAGE.
+
+    Source: __rmqueue_fallback(), mm/page_alloc.c, 6.1.
+    """
+    above = MAX_PAGE_ORDER
+    while above >= min_order and find_fallback(zone, above, migratetype) < 0:
+        above -= 1
+    if above < min_order:
+        return NO_PAGE
+    if not can_claim_pageblock(above, migratetype):  # Then the smallest that fits.
+        above = order
+        while find_fallback(zone, above, migratetype) < 0:
+            above += 1
+    pfn = zone["list_head"][free_list(find_fallback(zone, above, migratetype), above)]
+    may_claim = can_claim_pageblock(above, migratetype)
+    steal_suitable_fallback(pages, zone, pfn, above, migratetype, may_claim)
+    return rmqueue_smallest(pages, zone, order, migratetype)
 
 
 @compiled
@@ -221,9 +267,6 @@ def rmqueue_buddy(
     pages: Pages, zone: np.void, order: int, migratetype: int, no_fragment: bool
 ) -> int:
     """Take a block of `order` for `migratetype` from the buddy allocator; or NO_PAGE.
-
-    6.12's two stages stand for 6.1 too: they differ in which list a remainder is put on, which
-    the model does not keep apart from the pageblock's type.
 
     Source: __rmqueue(), mm/page_alloc.c.
     """
@@ -247,7 +290,10 @@ def rmqueue_own(
         pfn = rmqueue_smallest(pages, zone, order, MIGRATE_CMA)
     if pfn == NO_PAGE:
         min_order = max(order, PAGEBLOCK_ORDER) if no_fragment else order
-        pfn = rmqueue_claim(pages, zone, order, migratetype, min_order)
+        if len(pages.listed) > 0:
+            pfn = rmqueue_fallback(pages, zone, order, migratetype, min_order)
+        else:
+            pfn = rmqueue_claim(pages, zone, order, migratetype, min_order)
     return pfn
 
 

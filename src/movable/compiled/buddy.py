@@ -2,8 +2,8 @@
 
 Source: mm/page_alloc.c, 6.1 and 6.12.  The free lists are linked only where the zone's
 ``has_lists`` is set: a run without a goal order never reads them, and counting is cheaper.
-A free block's list is that of its pageblock's type, as since 6.10; the few blocks that 6.1 keeps
-on another type's list are not modelled (docs/fidelity.md).
+A free block's list is that of its pageblock's type since 6.10.  Before, it is of the type that the
+block was freed for, or stolen for: `Pages.listed` has it where a run asks for it.
 """
 
 import numpy as np
@@ -77,13 +77,28 @@ def list_remove(pages: Pages, zone: np.void, number: int, pfn: int) -> None:
         pages.prev[after] = before
 
 
+@inlined
+def listed_type(pages: Pages, pfn: int) -> int:
+    """Return the migratetype whose list the free block at `pfn` is on."""
+    if len(pages.listed) > 0:
+        return int64(pages.listed[pfn])
+    return int64(pages.migratetype[pfn >> PAGEBLOCK_ORDER])
+
+
 @hot
-def add_to_free_list(pages: Pages, zone: np.void, pfn: int, order: int, to_tail: bool) -> None:
-    """Make [pfn, pfn + 2^order) a free block; its pages' state bytes must say free already."""
-    migratetype = int64(pages.migratetype[pfn >> PAGEBLOCK_ORDER])
+def add_to_free_list(
+    pages: Pages, zone: np.void, pfn: int, order: int, migratetype: int, to_tail: bool
+) -> None:
+    """Make [pfn, pfn + 2^order) a free block; its pages' state bytes must say free already.
+
+    Args:
+        migratetype: whose list it goes on; that of its pageblock, unless `Pages.listed` is kept.
+    """
     pages.kind[pfn] = FREE
     pages.order[pfn] = order
     zone["nr_free"][migratetype, order] += 1
+    if len(pages.listed) > 0:
+        pages.listed[pfn] = migratetype
     if zone["has_lists"]:
         if to_tail:
             list_append(pages, zone, free_list(migratetype, order), pfn)
@@ -94,7 +109,7 @@ def add_to_free_list(pages: Pages, zone: np.void, pfn: int, order: int, to_tail:
 @hot
 def del_page_from_free_list(pages: Pages, zone: np.void, pfn: int, order: int) -> None:
     """Take the free block at `pfn` off its list; its pages keep their state bytes."""
-    migratetype = int64(pages.migratetype[pfn >> PAGEBLOCK_ORDER])
+    migratetype = listed_type(pages, pfn)
     pages.order[pfn] = 0
     zone["nr_free"][migratetype, order] -= 1
     if zone["has_lists"]:
@@ -133,14 +148,13 @@ def retag_pageblocks(pages: Pages, pfn: int, order: int, migratetype: int) -> No
 
 
 @inlined
-def can_capture(pages: Pages, zone: np.void, pfn: int, order: int) -> bool:
+def can_capture(zone: np.void, order: int, migratetype: int) -> bool:
     """Whether the running direct compaction wants the block that is being freed.
 
     Source: compaction_capture(), mm/page_alloc.c.
     """
     if order != zone["capture_order"]:
         return False
-    migratetype = pages.migratetype[pfn >> PAGEBLOCK_ORDER]
     if migratetype in (MIGRATE_CMA, MIGRATE_ISOLATE):
         return False
     return (
@@ -159,7 +173,7 @@ def merges_by_itself(pages: Pages, pfn: int) -> bool:
 
 
 @hot
-def free_and_merge(pages: Pages, zone: np.void, pfn: int, order: int) -> None:
+def free_and_merge(pages: Pages, zone: np.void, pfn: int, order: int, migratetype: int) -> None:
     """Free [pfn, pfn + 2^order) into the buddy allocator, merging as far as it goes.
 
     Below ``zone["unmerged_below"]`` pages are left for `merge_free_pages`.
@@ -168,6 +182,7 @@ def free_and_merge(pages: Pages, zone: np.void, pfn: int, order: int) -> None:
         pages, zone: modified in place; ``zone["captured_page"]`` is set instead when the
             block reaches the order that a direct compaction waits for.
         pfn, order: a naturally aligned block inside the zone; no page of it is free yet.
+        migratetype: what its pageblock was when it left its user.
 
     Source: __free_one_page(), mm/page_alloc.c.
     """
@@ -181,7 +196,7 @@ def free_and_merge(pages: Pages, zone: np.void, pfn: int, order: int) -> None:
         pages.kind[page] = FREE_TAIL
         pages.order[page] = 0
     while order < MAX_PAGE_ORDER:
-        if zone["captured_page"] == NO_PAGE and can_capture(pages, zone, pfn, order):
+        if zone["captured_page"] == NO_PAGE and can_capture(zone, order, migratetype):
             zone["nr_free_pages"] -= 1 << order
             zone["captured_page"] = pfn
             return
@@ -189,38 +204,39 @@ def free_and_merge(pages: Pages, zone: np.void, pfn: int, order: int) -> None:
         if not is_free_block(pages, zone, buddy, order):
             break
         if order >= PAGEBLOCK_ORDER:
-            mine = pages.migratetype[pfn >> PAGEBLOCK_ORDER]
-            other = pages.migratetype[buddy >> PAGEBLOCK_ORDER]
-            if mine != other and (mine >= MIGRATE_HIGHATOMIC or other >= MIGRATE_HIGHATOMIC):
+            other = int64(pages.migratetype[buddy >> PAGEBLOCK_ORDER])
+            is_other = migratetype != other
+            if is_other and max(migratetype, other) >= MIGRATE_HIGHATOMIC:
                 break
             del_page_from_free_list(pages, zone, buddy, order)
-            retag_pageblocks(pages, buddy, order, mine)
+            if is_other and len(pages.listed) == 0:
+                retag_pageblocks(pages, buddy, order, migratetype)
         else:
             del_page_from_free_list(pages, zone, buddy, order)
         pages.kind[buddy] = FREE_TAIL
         pfn &= buddy
         order += 1
     to_tail = zone["has_lists"] != 0 and buddy_merge_likely(pages, zone, pfn, order)
-    add_to_free_list(pages, zone, pfn, order, to_tail)
+    add_to_free_list(pages, zone, pfn, order, migratetype, to_tail)
 
 
 @compiled
 def free_one_page(pages: Pages, zone: np.void, pfn: int, order: int) -> None:
     """Free [pfn, pfn + 2^order) into the buddy allocator: `free_and_merge`, as a call."""
-    free_and_merge(pages, zone, pfn, order)
+    free_and_merge(pages, zone, pfn, order, int64(pages.migratetype[pfn >> PAGEBLOCK_ORDER]))
 
 
 @compiled
-def expand(pages: Pages, zone: np.void, pfn: int, low: int, high: int) -> None:
+def expand(pages: Pages, zone: np.void, pfn: int, low: int, high: int, migratetype: int) -> None:
     """Give back the upper halves of an order-`high` block of which the first 2^low pages are taken.
 
-    Source: expand(), mm/page_alloc.c: each remainder goes to the head of its list.
+    Source: expand(), mm/page_alloc.c: each remainder goes to the head of the list of `migratetype`.
     """
     size = 1 << high
     while high > low:
         high -= 1
         size >>= 1
-        add_to_free_list(pages, zone, pfn + size, high, False)
+        add_to_free_list(pages, zone, pfn + size, high, migratetype, False)
 
 
 @inlined
@@ -293,7 +309,7 @@ def adopt_free_blocks(pages: Pages, zone: np.void) -> int:
             order = int64(pages.order[pfn])
             if pages.kind[pfn] == FREE and is_untouched(pages, zone, pfn) == is_first:
                 to_tail = order >= PAGEBLOCK_ORDER or was_freed_to_tail(pages, zone, pfn, order)
-                add_to_free_list(pages, zone, pfn, order, to_tail)
+                add_to_free_list(pages, zone, pfn, order, listed_type(pages, pfn), to_tail)
                 nr_free += 1 << order
             pfn += 1 << order
     return nr_free
@@ -319,24 +335,34 @@ def count_free_blocks(pages: Pages, zone: np.void) -> int:
 
 @compiled
 def set_pageblock_movable(pages: Pages, zone: np.void, pageblock: int) -> None:
-    """Make `pageblock` Movable, and move its free blocks to the tail of the Movable lists.
+    """Make `pageblock` Movable; its free blocks go to the tail of the Movable lists (6.10).
 
-    Source: move_freepages_block(), mm/page_alloc.c, 6.12.
+    Source: __isolate_free_page(), mm/page_alloc.c.
     """
     old = int64(pages.migratetype[pageblock])
     if old == MIGRATE_MOVABLE or old >= MIGRATE_HIGHATOMIC:
         return
+    if len(pages.listed) == 0:
+        move_freepages_block(pages, zone, pageblock, int64(MIGRATE_MOVABLE))
+    pages.migratetype[pageblock] = MIGRATE_MOVABLE
+
+
+@compiled
+def move_freepages_block(pages: Pages, zone: np.void, pageblock: int, migratetype: int) -> None:
+    """Move the free blocks of `pageblock` to the tail of the lists of `migratetype`.
+
+    The pageblock's own type is left to the caller.
+
+    Source: move_freepages_block(), mm/page_alloc.c.
+    """
     pfn = max(pageblock << PAGEBLOCK_ORDER, int(zone["start_pfn"]))
     end_pfn = min((pageblock + 1) << PAGEBLOCK_ORDER, int(zone["end_pfn"]))
     while pfn < end_pfn:
         order = int64(pages.order[pfn])
         if pages.kind[pfn] == FREE:
-            pages.migratetype[pageblock] = old
             del_page_from_free_list(pages, zone, pfn, order)
-            pages.migratetype[pageblock] = MIGRATE_MOVABLE
-            add_to_free_list(pages, zone, pfn, order, True)
+            add_to_free_list(pages, zone, pfn, order, migratetype, True)
         pfn += 1 << order
-    pages.migratetype[pageblock] = MIGRATE_MOVABLE
 
 
 @compiled

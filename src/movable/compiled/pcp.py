@@ -15,6 +15,7 @@ from movable.mm.constants import (
     MIGRATE_ISOLATE,
     MIGRATE_MOVABLE,
     MIGRATE_PCPTYPES,
+    MIGRATE_UNMOVABLE,
     PAGE_ALLOC_COSTLY_ORDER,
     PAGEBLOCK_ORDER,
     PCP_BATCH_SCALE_MAX,
@@ -61,6 +62,21 @@ def remove_oldest(pages: Pages, zone: np.void, number: int, pfn: int) -> None:
         pages.next[before] = NO_PAGE
 
 
+@inlined
+def type_on_pcp(pages: Pages, pindex: int, pfn: int) -> int:
+    """Return the migratetype that a block on a per-CPU list is freed for.
+
+    Until 6.10 it is what the pageblock was when the block came to the list, or what the block was
+    taken from the buddy for; now it is what the pageblock is.
+
+    Source: free_pcppages_bulk(), get_pcppage_migratetype(), mm/page_alloc.c.
+    """
+    migratetype = int64(pages.migratetype[pfn >> PAGEBLOCK_ORDER])
+    if len(pages.listed) > 0 and migratetype < MIGRATE_PCPTYPES and pindex < THP_LISTS:
+        return pindex % MIGRATE_PCPTYPES
+    return migratetype
+
+
 @compiled
 def free_pcppages_bulk(pages: Pages, zone: np.void, count: int, first: int) -> None:
     """Free up to `count` pages from the lists to the buddy, oldest first, from list `first` on."""
@@ -76,7 +92,7 @@ def free_pcppages_bulk(pages: Pages, zone: np.void, count: int, first: int) -> N
             remove_oldest(pages, zone, PCP_LISTS + pindex, pfn)
             count -= 1 << order
             zone["pcp_count"] -= 1 << order
-            free_and_merge(pages, zone, pfn, order)
+            free_and_merge(pages, zone, pfn, order, type_on_pcp(pages, pindex, pfn))
 
 
 @inlined
@@ -242,6 +258,16 @@ def decay_pcp_high(pages: Pages, zone: np.void) -> None:
         zone["pcp_high"] = high
     if count > high:
         free_pcppages_bulk(pages, zone, count - high, int64(0))
+
+
+@compiled
+def flush_under_reclaim(pages: Pages, zone: np.void) -> None:
+    """Flush what one more page flushes while the zone is reclaimed: lists may hold four batches.
+
+    Source: nr_pcp_high(), nr_pcp_free(), mm/page_alloc.c: ZONE_RECLAIM_ACTIVE.
+    """
+    if zone["pcp_count"] >= max(min(4 * zone["pcp_batch"], zone["pcp_high"]), 1):
+        free_pcppages_bulk(pages, zone, int64(zone["pcp_batch"]), int64(MIGRATE_UNMOVABLE))
 
 
 @compiled

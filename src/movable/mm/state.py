@@ -54,6 +54,8 @@ class Pages(NamedTuple):
     roles: uint8 (2, 256): `Role` by state byte, for MIGRATE_SYNC and for the other modes.
     owner: int32 per PFN, a number that stays with a page's contents when it migrates; 0 for
         nobody.  Empty where nobody asks whose a page is.
+    listed: uint8 per PFN, for the first page of a free block the migratetype whose list it is on.
+        Empty where that is the type of its pageblock: always since 6.10, and without lists.
     """
 
     kind: NDArray[np.uint8]
@@ -64,6 +66,7 @@ class Pages(NamedTuple):
     skip: NDArray[np.uint8]
     roles: NDArray[np.uint8]
     owner: NDArray[np.int32] = np.zeros(0, dtype=np.int32)
+    listed: NDArray[np.uint8] = np.zeros(0, dtype=np.uint8)
 
 
 _FREE_AREA: Final = (MIGRATE_TYPES, NR_PAGE_ORDERS)
@@ -93,7 +96,7 @@ ZONE_DTYPE: Final = np.dtype(
             "high",
             "boost",  # added to all three after a fallback, until kswapd has run
             "max_boost",  # 0: fallbacks do not boost
-            "boosts_steal",  # whether taking a single block of another type boosts too
+            "wakes_kswapd",  # a fallback has boosted, and nobody has woken kswapd since
             "frees_ascending",  # whether pages freed together were freed in ascending order
             "has_lists",  # whether free blocks are linked: only goal runs need that
             "contiguous",

@@ -88,6 +88,8 @@ class Allocator:
     highest: int = ZONE_INDEX["Movable"]
     """The index of the highest zone that requests may use."""
     counters: Counters = field(default_factory=Counters)
+    time_used: int = field(default=0, init=False)
+    """How long the task has worked: a request, or a page moved for one, is the unit."""
     record: np.void = field(init=False)
 
     def __post_init__(self) -> None:
@@ -95,12 +97,25 @@ class Allocator:
 
     def alloc(self, order: int, gfp: Gfp, kind: PageKind, *, is_compound: bool = True) -> int:
         """Allocate a block of `order`, marked as `kind`; return its first PFN, or NO_PAGE."""
+        self._run_woken()
+        self.time_used += 1
         pfn = self._fastpath(order, gfp)
         if pfn == NO_PAGE:
             pfn = self._slowpath(order, gfp)
         if pfn != NO_PAGE:
             occupy(self.pages, pfn, order, int(kind), is_compound)
         return pfn
+
+    def _run_woken(self) -> None:
+        """Let kswapd run if a fallback woke it: a request that may sleep yields first.
+
+        Source: rmqueue(), ZONE_BOOSTED_WATERMARK; prepare_alloc_pages(), might_alloc().
+        """
+        for zone in self.zones:
+            if zone.record["wakes_kswapd"]:
+                zone.record["wakes_kswapd"] = 0
+                if zone.info.nid in self.kswapds:
+                    self.kswapds[zone.info.nid].wake(0, int(zone.record["index"]))
 
     def _fastpath(self, order: int, gfp: Gfp) -> int:
         """Return a block from the free lists, no pageblock of another type broken if need be.
@@ -260,6 +275,7 @@ class Allocator:
         captured = int(record["captured_page"])
         record["capture_order"] = record["captured_page"] = NO_PAGE
         zone.done.add(cc)
+        self.time_used += int(cc["nr_migrated"])
         return (COMPACT_SUCCESS if captured != NO_PAGE else result), captured
 
     def _suitability(self, record: np.void, order: int, gfp: Gfp) -> int:
@@ -275,17 +291,19 @@ class Allocator:
                 return COMPACT_SKIPPED
         return COMPACT_CONTINUE
 
-    def compact_in_background(self, zone: Zone, order: int) -> None:
-        """Compact `zone` as kcompactd does; the two suitability tests are one here.
+    def compact_in_background(self, zone: Zone, order: int) -> int:
+        """Compact `zone` as kcompactd does, and return how many pages that moved.
+
+        The two suitability tests are one here.
 
         Source: kcompactd_do_work(), mm/compaction.c.
         """
         record = zone.record
         gfp = GFP_KERNEL
         if compaction_deferred(record, order):
-            return
+            return 0
         if self._suitability(record, order, gfp) != COMPACT_CONTINUE:
-            return
+            return 0
         if compaction_restarting(record, order):
             reset_isolation_suitable(self.pages, record)
         cc = new_control()
@@ -299,6 +317,7 @@ class Allocator:
         elif result in (COMPACT_COMPLETE, COMPACT_PARTIAL_SKIPPED):
             drain_pages_zone(self.pages, record)
             defer_compaction(record, order)
+        return int(cc["nr_migrated"])
 
 
 def _mark(zone: np.void, name: str) -> int:

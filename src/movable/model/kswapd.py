@@ -2,7 +2,11 @@
 
 Nothing can be reclaimed, so each run of kswapd fails, and after MAX_RECLAIM_RETRIES of them the
 node is hopeless and kswapd is not woken again.  Until then it clears skip bits, takes the
-watermarks' boost back, and after a boost wakes kcompactd.  Both run as soon as they are woken.
+watermarks' boost back, and after a boost wakes kcompactd.  Its first run in earnest frees some page
+of the kernel's own, which flushes per-CPU lists that are long.
+
+Both run as soon as they are woken.  What kcompactd does is done at once here, but it takes as long
+as the task takes to work as much: who wakes it meanwhile wakes nobody.
 
 Source: wakeup_kswapd(), balance_pgdat(), kswapd_try_to_sleep(), mm/vmscan.c; wakeup_kcompactd(),
 mm/compaction.c; 6.1 and 6.12.
@@ -13,6 +17,7 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from movable.compiled.alloc import reset_isolation_suitable, zone_watermark_ok
+from movable.compiled.pcp import flush_under_reclaim
 from movable.mm.constants import MIGRATE_UNMOVABLE, PAGEBLOCK_NR_PAGES, PAGEBLOCK_ORDER
 from movable.mm.state import Pages
 from movable.model.zone import Zone
@@ -22,11 +27,8 @@ _BOOST_PERCENT: Final = 150  # vm.watermark_boost_factor, as after boot
 _LEAST_MANAGED: Final = 4 * PAGEBLOCK_NR_PAGES
 
 
-def allow_boost(zone: Zone, *, steal: bool) -> None:
+def allow_boost(zone: Zone) -> None:
     """Let fallbacks boost the watermarks of `zone`.
-
-    Args:
-        steal: also those that take one block only, as until 6.10.
 
     Source: boost_watermark(), mm/page_alloc.c.
     """
@@ -34,7 +36,6 @@ def allow_boost(zone: Zone, *, steal: bool) -> None:
     if zone.info.managed >= _LEAST_MANAGED:
         most = int(record["high"]) * _BOOST_PERCENT // 100
         record["max_boost"] = max(PAGEBLOCK_NR_PAGES, most)
-        record["boosts_steal"] = steal
 
 
 @dataclass(slots=True)
@@ -44,9 +45,18 @@ class Kswapd:
     pages: Pages
     zones: Sequence[Zone]
     """Lowest first."""
-    compact: Callable[[Zone, int], None]
-    """Compacts a zone for blocks of an order, as kcompactd does."""
+    compact: Callable[[Zone, int], int]
+    """Compacts a zone for blocks of an order, as kcompactd does; returns how long that takes."""
+    clock: Callable[[], int] = lambda: 0
+    """Tells how long the task that wakes them has worked, in the same unit."""
+    flushes_lists: bool = False
+    """Whether what lies on per-CPU lists is known.  Where it is not, a batch that the kernel has
+    taken there meanwhile is flushed instead of what the model knows of."""
+    busy_until: int = field(default=0, init=False)
+    """When kcompactd sleeps again, by that clock."""
     nr_failures: int = field(default=0, init=False)
+    has_shrunk: bool = field(default=False, init=False)
+    """Whether it has reclaimed in earnest, and so has freed the little that there was."""
 
     def wake(self, order: int, highest: int) -> None:
         """Run unless there is nothing to do, or no hope.
@@ -62,11 +72,14 @@ class Kswapd:
         self.nr_failures += 1
         for zone in zones:
             zone.record["boost"] = 0
+            if self.flushes_lists and not is_balanced and not self.has_shrunk:
+                flush_under_reclaim(self.pages, zone.record)
+        self.has_shrunk |= not is_balanced
         for zone in self.zones:
             reset_isolation_suitable(self.pages, zone.record)
-        if is_boosted:
-            for zone in zones:
-                self.compact(zone, PAGEBLOCK_ORDER)
+        now = self.clock()
+        if is_boosted and now >= self.busy_until:
+            self.busy_until = now + sum(self.compact(zone, PAGEBLOCK_ORDER) for zone in zones)
 
 
 def _is_balanced(zones: Sequence[Zone], order: int) -> bool:

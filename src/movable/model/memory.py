@@ -44,7 +44,13 @@ class Memory:
         self.rules = rules
         roles = roles_of(unevictable_allowed=True)
         kinds, orders = layout.kinds.copy(), layout.orders.copy()
-        arrays = new_pages(kinds, orders, layout.migratetypes, roles)
+        arrays = new_pages(
+            kinds,
+            orders,
+            layout.migratetypes,
+            roles,
+            lists_by_type=rules.freelist_hygiene,
+        )
         owner = np.zeros(len(layout.kinds), dtype=np.int32)
         self.pages: Pages = arrays._replace(owner=owner)
         self.zones = [

@@ -37,7 +37,7 @@ def allocate(
     machine = machine_of(frames, roles, has_lists=True, truth=truth)
     highest = ZONE_INDEX["Movable" if gfp.migratetype == MIGRATE_MOVABLE else "Normal"]
     nodes = zonelists(machine.zones, highest)
-    task = _task(machine, [zone for zones in nodes for zone in zones], highest)
+    task = _task(machine, [zone for zones in nodes for zone in zones], highest, truth)
     requests = (
         task.alloc(order, gfp, PageKind.KERNEL, is_compound=False) != NO_PAGE for _ in range(count)
     )
@@ -57,7 +57,9 @@ def hugepages(
     """
     machine = machine_of(frames, roles, has_lists=True, truth=truth)
     highest = ZONE_INDEX["Movable"]
-    turns = deque(_task(machine, zones, highest) for zones in zonelists(machine.zones, highest))
+    turns = deque(
+        _task(machine, zones, highest, truth) for zones in zonelists(machine.zones, highest)
+    )
     tries_hard = dict.fromkeys(map(id, turns), True)
     nr_obtained = nr_failed = 0
     while nr_obtained < count and nr_failed < len(turns):
@@ -71,7 +73,7 @@ def hugepages(
     return machine.finish(nr_obtained)
 
 
-def _task(machine: Machine, zones: Sequence[Zone], highest: int) -> Allocator:
+def _task(machine: Machine, zones: Sequence[Zone], highest: int, truth: Truth | None) -> Allocator:
     """Return a task that allocates from `zones`, with the daemons that it wakes."""
     daemons: dict[int, Kswapd] = {}
     task = Allocator(
@@ -83,16 +85,24 @@ def _task(machine: Machine, zones: Sequence[Zone], highest: int) -> Allocator:
         highest=highest,
     )
     for zone in reversed(zones):
-        allow_boost(zone, steal=not machine.rules.freelist_hygiene)
-    daemons |= _kswapds(machine, zones, task)
+        allow_boost(zone)
+    daemons |= _kswapds(machine, zones, task, knows_lists=truth is not None)
     return task
 
 
-def _kswapds(machine: Machine, zones: Sequence[Zone], task: Allocator) -> Mapping[int, Kswapd]:
+def _kswapds(
+    machine: Machine, zones: Sequence[Zone], task: Allocator, *, knows_lists: bool
+) -> Mapping[int, Kswapd]:
     nodes: dict[int, list[Zone]] = {}
     for zone in reversed(zones):
         nodes.setdefault(zone.info.nid, []).append(zone)
     return {
-        nid: Kswapd(machine.pages, lowest_first, task.compact_in_background)
+        nid: Kswapd(
+            machine.pages,
+            lowest_first,
+            task.compact_in_background,
+            lambda: task.time_used,
+            knows_lists,
+        )
         for nid, lowest_first in nodes.items()
     }

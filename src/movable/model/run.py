@@ -134,8 +134,14 @@ def machine_of(
     frames: Frames, roles: NDArray[np.uint8], *, has_lists: bool, truth: Truth | None = None
 ) -> Machine:
     """Return the machine of `frames`; `truth` gives the order of its free lists, if it has any."""
-    pages = new_pages(frames.kinds.copy(), frames.orders.copy(), frames.pageblocks.types, roles)
     rules = frames.rules.rules
+    pages = new_pages(
+        frames.kinds.copy(),
+        frames.orders.copy(),
+        frames.pageblocks.types,
+        roles,
+        lists_by_type=rules.freelist_hygiene or not has_lists,
+    )
     zones = [
         new_zone(info, pages, rules, has_lists=has_lists, free_lists=_lists_of(truth, info))
         for info in frames.snapshot.populated_zones

@@ -138,12 +138,16 @@ def new_pages(
     migratetypes: NDArray[np.uint8],
     roles: NDArray[np.uint8],
     links: Links | None = None,
+    *,
+    lists_by_type: bool = True,
 ) -> Pages:
     """Return the model's arrays, with its own copies of what it will modify.
 
     Args:
         kinds, orders: these are taken as they are, to be modified.
         links: arrays to use once more, whatever is in them.
+        lists_by_type: a free block is on the list of its pageblock's type, always; else it is there
+            at first (`LinuxRules.freelist_hygiene`).
     """
     nr_pfns = len(kinds)
     if nr_pfns < WORD_NR_PAGES:
@@ -155,6 +159,7 @@ def new_pages(
         sparse_zeros(nr_pfns, np.int32),
         sparse_zeros(nr_pfns, np.int32),
     )
+    listed = np.repeat(types[: 0 if lists_by_type else None], PAGEBLOCK_NR_PAGES)[:nr_pfns]
     return Pages(
         kind=kinds,
         order=orders,
@@ -163,6 +168,7 @@ def new_pages(
         migratetype=types,
         skip=np.zeros(nr_pageblocks, dtype=np.uint8),
         roles=roles,
+        listed=listed,
     )
 
 
@@ -243,7 +249,8 @@ def _on_list(pages: Pages, zone: Zone, order: int, migratetype: int) -> NDArray[
     span = slice(int(zone.record["start_pfn"]), int(zone.record["end_pfn"]))
     pageblocks = np.arange(span.start, span.stop) >> PAGEBLOCK_ORDER
     is_head: NDArray[np.bool_] = (pages.kind[span] == PageKind.FREE) & (pages.order[span] == order)
-    on_list: NDArray[np.bool_] = is_head & (pages.migratetype[pageblocks] == migratetype)
+    types = pages.listed[span] if len(pages.listed) else pages.migratetype[pageblocks]
+    on_list: NDArray[np.bool_] = is_head & (types == migratetype)
     return on_list
 
 

@@ -319,6 +319,14 @@ def _doubts_of_lists(frames: Frames, action: str) -> Iterator[Doubt]:
             "and these lists shrink by themselves, once a second; the range includes that they "
             "are as short as they get",
         )
+    batches = [pcp.batch for zone in frames.snapshot.populated_zones for pcp in zone.pagesets]
+    if batches and not frames.rules.rules.count_jumps:
+        yield Doubt(
+            "scan-count",
+            "until 6.4 a free block counts as one page scanned, its pages on a per-CPU list one "
+            f"by one: a batch of {max(batches)} that the kernel takes before the run adds as many "
+            "to compact_migrate_scanned; nothing else depends on it",
+        )
 
 
 def _doubts_of_pages(frames: Frames, doubtful: DoubtfulPages) -> Iterator[Doubt]:

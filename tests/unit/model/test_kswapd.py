@@ -1,5 +1,7 @@
 """kswapd and kcompactd beside a request."""
 
+from collections.abc import Callable
+
 import numpy as np
 import pytest
 
@@ -21,11 +23,14 @@ def fragmented(nr_pageblocks: int = 8) -> Machine:
     return machine_of(frames, roles_for(frames), has_lists=True)
 
 
-def daemons(here: Machine, compacted: list[int]) -> Kswapd:
-    def compact(zone: Zone, order: int) -> None:
+def daemons(
+    here: Machine, compacted: list[int], clock: Callable[[], int] = lambda: 0, nr_moved: int = 0
+) -> Kswapd:
+    def compact(zone: Zone, order: int) -> int:
         compacted.append(order)
+        return nr_moved
 
-    return Kswapd(here.pages, here.zones, compact)
+    return Kswapd(here.pages, here.zones, compact, clock)
 
 
 def test_after_16_failures_nobody_wakes_it() -> None:
@@ -65,11 +70,26 @@ def test_a_boost_wakes_kcompactd_once() -> None:
     assert kswapd.nr_failures == 1
 
 
+def test_while_kcompactd_works_nobody_wakes_it() -> None:
+    here = fragmented()
+    compacted: list[int] = []
+    now = iter((100, 149, 150))
+    kswapd = daemons(here, compacted, lambda: next(now), nr_moved=50)
+    nr_runs = []
+
+    for _ in range(3):
+        here.zones[0].record["boost"] = 512
+        kswapd.wake(0, NORMAL)
+        nr_runs.append(len(compacted))
+
+    assert nr_runs == [1, 1, 2]
+
+
 @pytest.mark.parametrize(("nr_pageblocks", "most"), [(3, 0), (8, 512)])
 def test_small_zones_are_not_boosted(nr_pageblocks: int, most: int) -> None:
     here = fragmented(nr_pageblocks)
 
-    allow_boost(here.zones[0], steal=True)
+    allow_boost(here.zones[0])
 
     assert here.zones[0].record["max_boost"] == most
 
