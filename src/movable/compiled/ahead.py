@@ -1,7 +1,8 @@
 """Compile half of what a first prediction needs in a second process, while the first does the rest.
 
 Numba compiles on one core, and keeps each function as soon as it is done: the first process reads
-the machine, compiles the scanners, and finds migration compiled when it comes to it.
+the machine, compiles the scanners and what draws destinations, and finds what moves and frees pages
+compiled when it comes to it.
 """
 
 import os
@@ -13,7 +14,7 @@ from contextlib import contextmanager
 import numpy as np
 
 from movable.compiled._jit import nothing_is_compiled
-from movable.compiled.migrate import draw_batch, migrate_each, migrate_pieces, move_drawn
+from movable.compiled.migrate import migrate_each, move_drawn
 from movable.compiled.pcp import drain_pages_zone
 from movable.mm.rules import RULES
 from movable.mm.state import CONTROL_DTYPE, ZONE_DTYPE, Pages, record_of
@@ -48,9 +49,7 @@ def _compile_migration() -> None:
     )
     zone, cc = np.zeros(1, ZONE_DTYPE)[0], np.zeros(1, CONTROL_DTYPE)[0]
     rules = record_of(next(iter(RULES.values())))
-    draw_batch(pages, zone, rules, cc)
     move_drawn(pages, zone, rules, cc, 0, 0)
-    migrate_pieces(pages, zone, rules, cc, 0)
     migrate_each(pages, zone, rules, cc, 0, 0)
     drain_pages_zone(pages, zone)
 

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 USE = """
-from movable.compiled.migrate import draw_batch, migrate_each, move_drawn
+from movable.compiled.migrate import migrate_each, move_drawn
 from movable.mm.state import record_of
 from movable.model.zone import new_control, new_pages, new_zone, roles_of
 from recorded import recorded
@@ -19,10 +19,9 @@ pages = new_pages(
 rules = frames.rules.rules
 zone = new_zone(frames.snapshot.populated_zones[-1], pages, rules, has_lists=False)
 cc = new_control()
-draw_batch(pages, zone.record, record_of(rules), cc)
 move_drawn(pages, zone.record, record_of(rules), cc, 0, 0)
 migrate_each(pages, zone.record, record_of(rules), cc, 0, 0)
-for function in (draw_batch, move_drawn, migrate_each):
+for function in (move_drawn, migrate_each):
     assert not function.stats.cache_misses, (function, function.signatures)
     assert function.stats.cache_hits, function
 """
