@@ -20,7 +20,7 @@ from movable.driver.examples.known_bugs import BUGS
 from movable.driver.examples.known_bugs.shelf import Shelf
 from movable.driver.examples.zsmalloc import Zsmalloc
 
-Observed = tuple[int, object, str, int, bool]
+Observed = tuple[int, object, int, str, bool]
 
 
 class Watched:
@@ -38,9 +38,9 @@ class Watched:
         last = trace.events[-1][:3] if trace.events else None
         heap = (one if not isinstance(one, bytes) else one[:8] for one in execution.env.heap)
         state = hash(str((*heap, *execution.pending)))
-        self.seen[-1].append(
-            (enabled, last, str(execution.result)[:40], state, execution.is_blocking)
-        )
+        done = execution.last if trace.events else None
+        result = (str(done.result)[:40], done.is_blocking) if done is not None else ("", False)
+        self.seen[-1].append((enabled, last, state, *result))
         return self.scheduler.choose(execution, trace, enabled)
 
 

@@ -16,11 +16,12 @@ from pathlib import Path
 from typing import Any, Final, NamedTuple
 
 from movable.check.learnt import look
+from movable.check.move import Move
 from movable.check.program import Program
 from movable.check.spin import Spins
 from movable.driver.contract import ContractViolation
 from movable.driver.load import last_line, own_line
-from movable.driver.steps import INTERLEAVED, READ, VOID, Access, Accesses, Step
+from movable.driver.steps import INTERLEAVED, VOID, Access, Accesses, Step
 from movable.errors import UsageError
 
 THREAD_BITS: Final = 6
@@ -72,7 +73,7 @@ class Execution:
         pending: each thread's announced step, None for a thread that has ended.
         schedule: what happened so far.
         finding: what went wrong, None if nothing has.
-        accesses, plain: what the last step accessed, and the plain accesses that followed it.
+        last: the last step of this run, None before the first one.
     """
 
     def __init__(self, program: Program) -> None:
@@ -82,13 +83,10 @@ class Execution:
         self.pending: list[Step[Any] | None] = []
         self.schedule: list[int] = []
         self.finding: Finding | None = None
-        self.accesses: Accesses = ()
-        self.plain: tuple[tuple[int, bool], ...] = ()
+        self.last: Move | None = None
         self._plain: list[tuple[int, bool]] = []
-        self.is_blocking = False
         self.is_recalling = False
         """Whether this run is known from earlier ones: see `movable.check.recall`."""
-        self.result: object = None
         self.spins = Spins()
         self._steps: list[Step[Any] | None] = []
         """What the run before this one did."""
@@ -175,16 +173,15 @@ class Execution:
             return 1
         return step.nr_options
 
-    def step(self, code: int) -> None:
+    def step(self, code: int) -> Move:
         """Let the thread of `code` do its announced step, and what follows up to the next one."""
         thread = code & THREAD_MASK
         env = self.env
         step = self.pending[thread]
         assert step is not None
         env.task = self.tasks[thread]
-        varies = step.varies
-        self.accesses = step.accesses if varies is None else varies()
-        self.is_blocking = step.ready is not None
+        accesses = step.accesses if step.varies is None else step.varies()
+        result: object = None
         self._plain.clear()
         self.schedule.append(code)
         self._steps.append(step)
@@ -193,8 +190,8 @@ class Execution:
         if env.option:
             self.nr_faults += step.is_fault
         try:
-            self.result = step.act()
-            announced = self._sends[thread](self.result)
+            result = step.act()
+            announced = self._sends[thread](result)
             is_step(announced, self._coroutines[thread], self.program)
             self.pending[thread] = announced
         except StopIteration:
@@ -211,10 +208,12 @@ class Execution:
             self._note(thread, env.violation)
         if self.spins.held:
             self.spins.held.pop(thread, None)
-        self.plain = tuple(dict.fromkeys(self._plain))
-        self.spins.touched.append((thread, self.accesses, self.plain))
-        if self.accesses and self.accesses[0][1] == READ and (again := self.pending[thread]):
-            self.spins.arrive(thread, again, env.heap, partial(look, self._coroutines[thread]))
+        plain, is_blocking = tuple(dict.fromkeys(self._plain)), step.ready is not None
+        move = self.last = Move(accesses, plain, is_blocking=is_blocking, result=result)
+        move.step = self.pending[thread]
+        self.spins.moves.append((thread, move))
+        self.spins.arrive(env.heap, partial(look, self._coroutines[thread]))
+        return move
 
     def _begin(self, thread: int) -> None:
         self.env.task = self.tasks[thread]

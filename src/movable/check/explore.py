@@ -110,9 +110,8 @@ def one_run(execution: Execution, trace: Trace, scheduler: Scheduler) -> None:
         code = choose(execution, trace, enabled)
         if code == STOP:
             return
-        step(code)
-        thread = code & THREAD_MASK
-        race = push(thread, execution.accesses, execution.plain, execution.is_blocking)
+        move, thread = step(code), code & THREAD_MASK
+        race = push(thread, move.accesses, move.plain, move.is_blocking)
         if race is not None:
             name = execution.env.labels[race.location]
             other = execution.tasks[trace.events[race.first][0]]

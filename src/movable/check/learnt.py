@@ -15,6 +15,7 @@ from enum import Enum
 from typing import Any, Final
 
 from movable.check.heap import PLAIN_TYPES, Feeding, Heap, Recording, Touch
+from movable.check.move import Move
 from movable.driver.shared import Entries
 from movable.driver.steps import NOTHING_HELD, Holding, Step, Task
 
@@ -30,14 +31,19 @@ Locals = list[tuple[object, int, list[Any]]]
 class Point:
     """A thread that has observed something, and what it announces then."""
 
-    __slots__ = ("after", "holding", "live", "place", "segment", "step")
+    __slots__ = ("after", "arcs", "holding", "is_again", "live", "place", "segment", "step")
 
     def __init__(self, step: Step[Any] | None, segment: "Segment | None") -> None:
         self.step, self.segment = step, segment
         self.after: dict[object, list[Segment]] = {}
+        """By result of the step."""
+        self.arcs: dict[int, list[Arc]] = {}
+        """By the way that the step goes."""
         self.live: _Live | None = None
         """A coroutine that stands here, if there is one."""
         self.holding: Holding = NOTHING_HELD
+        self.is_again = False
+        """Whether it announced the same step before."""
         self.place: object = self
         """The same for points where the thread's variables are too: it goes round in a loop."""
 
@@ -63,15 +69,41 @@ class Segment:
     def finish(self, log: list[Touch], plain: list[tuple[int, bool]]) -> None:
         """Note what was touched."""
         self.log = log
-        reads: dict[int, Any] = {}
-        writes: dict[int, Any] = {}
-        for location, value, is_write in log:
-            if is_write:
-                writes[location] = value
-            elif location not in writes:
-                reads.setdefault(location, value)
-        self.reads, self.writes = tuple(reads.items()), tuple(writes.items())
+        self.reads, self.writes = reads_and_writes(log)
         self.plain = tuple(dict.fromkeys(plain))
+
+
+Values = tuple[tuple[int, Any], ...]
+"""Locations, and what is there."""
+
+
+def reads_and_writes(log: list[Touch]) -> tuple[Values, Values]:
+    """Return what `log` needs to find, and what it leaves behind."""
+    reads: dict[int, Any] = {}
+    writes: dict[int, Any] = {}
+    for location, value, is_write in log:
+        if is_write:
+            writes[location] = value
+        elif location not in writes:
+            reads.setdefault(location, value)
+    return tuple(reads.items()), tuple(writes.items())
+
+
+class Arc(Move):
+    """A step with what follows it, from one point, for one content of what they look at.
+
+    Several lead to one point: what a step finds and what it returns are two things.
+    """
+
+    __slots__ = ("point", "reads", "writes")
+    reads: Values
+    writes: Values
+    point: Point
+
+    def lead(self, log: list[Touch], point: Point) -> None:
+        """Note all that is touched on the way to `point`."""
+        self.reads, self.writes = reads_and_writes(log)
+        self.point, self.step, self.is_again = point, point.step, point.is_again
 
 
 class Lost(Exception):
@@ -185,6 +217,7 @@ class Learnt:
         """Note that `segment` was seen, and led to `step`; `live` stands there."""
         point = segment.point = Point(step, segment)
         point.holding = holding
+        point.is_again = any(one.before.step is step for one in path_to(point))
         segment.is_holding_changed = holding != segment.holding
         segment.before.after.setdefault(segment.result, []).append(segment)
         self.nr_points += 1

@@ -17,10 +17,11 @@ from movable.check.execution import (
     not_repeatable,
 )
 from movable.check.heap import Heap, is_same
-from movable.check.learnt import Lost, Point, Segment, path_to, recording
+from movable.check.learnt import Arc, Lost, Point, Segment, path_to, recording
+from movable.check.move import Move
 from movable.check.program import Program
 from movable.driver.contract import ContractViolation
-from movable.driver.steps import INTERLEAVED, READ, VOID, Step
+from movable.driver.steps import INTERLEAVED, VOID, Step
 from movable.errors import UsageError
 
 Saved = tuple[list[Any], list[Point], int]
@@ -52,8 +53,6 @@ class Recalling(Execution):
         self._heap[:] = heap
         self._points = points.copy()
         self.pending = [point.step for point in points]
-        for task, point in zip(self.tasks, points, strict=True):
-            task.restore(point.holding)
         self.schedule = list(prefix)
         self.nr_steps += length
         self.finding = env.violation = None
@@ -79,58 +78,89 @@ class Recalling(Execution):
         """Return what is equal for two states with one future."""
         return tuple(self._heap[:]), tuple(self._points), self.nr_faults
 
-    def step(self, code: int) -> None:
+    def step(self, code: int) -> Move:
         """Let the thread of `code` do its announced step, and recall what follows."""
         if not self.is_recalling:
-            super().step(code)
-            return
-        thread, env, plain = code & THREAD_MASK, self.env, self._plain
-        step: Step[Any] = self.pending[thread]  # type: ignore[assignment]
-        env.task = self.tasks[thread]
-        varies = step.varies
-        self.accesses = accesses = step.accesses if varies is None else varies()
-        self.is_blocking = step.ready is not None
+            return super().step(code)
+        thread, option = code & THREAD_MASK, code >> THREAD_BITS
+        points, heap = self._points, self._heap
         self.schedule.append(code)
         self.nr_steps += 1
-        env.option = code >> THREAD_BITS
+        for arc in points[thread].arcs.get(option, ()):
+            for location, value in arc.reads:
+                if heap[location] is not value and not is_same(heap[location], value):
+                    break
+            else:
+                for location, value in arc.writes:
+                    heap[location] = value
+                if option:
+                    self.nr_faults += self.pending[thread].is_fault  # type: ignore[union-attr]
+                points[thread] = arc.point
+                self.pending[thread] = arc.step
+                move: Move = arc
+                break
+        else:
+            move = self._make(code)
+            if not self.is_recalling:
+                return self._run_again(code)
+        self.last = move
+        self._saved.append((heap[:], points.copy(), self.nr_faults))
+        spins = self.spins
+        if spins.held:
+            spins.held.pop(thread, None)
+        spins.moves.append((thread, move))
+        if move.is_again:
+            spins.arrive(heap, self._place)
+        return move
+
+    def _make(self, code: int) -> Move:
+        """Do a step that was not done from such a state before."""
+        thread, env, plain, heap = code & THREAD_MASK, self.env, self._plain, self._heap
+        step: Step[Any] = self.pending[thread]  # type: ignore[assignment]
+        before = self._points[thread]
+        env.task, env.option = self.tasks[thread], code >> THREAD_BITS
+        env.task.restore(before.holding)
         if env.option:
             self.nr_faults += step.is_fault
+        accesses, result, log, segment = step.accesses, None, recording(heap), None
         try:
-            self.result = result = step.act()
+            if step.varies is not None:
+                accesses = step.varies()
+            result = step.act()
+            heap.__class__ = Heap
             if env.violation is None:
-                self._follow(thread, result)
+                segment = self._follow(thread, result)
         except ContractViolation as violation:
             self._note(thread, violation)
         except UsageError:
             raise
         except Exception as error:
             self._note(thread, env.fail("M4", describe(error)))
+        finally:
+            heap.__class__ = Heap
         if env.violation is not None:
             self._note(thread, env.violation)
-        elif not self._learnt.is_on and self.is_recalling:
-            self._run_again(code)
-            return
-        self.plain = tuple(dict.fromkeys(plain)) if plain else ()
+        touched = tuple(dict.fromkeys(plain))
         plain.clear()
-        self._saved.append((self._heap[:], self._points.copy(), self.nr_faults))
-        spins = self.spins
-        if spins.held:
-            spins.held.pop(thread, None)
-        spins.touched.append((thread, accesses, self.plain))
-        if accesses and accesses[0][1] == READ and (again := self.pending[thread]):
-            spins.arrive(thread, again, self._heap, self._place)
+        if segment is None or self.finding is not None or not self._learnt.is_on:
+            self.is_recalling = self._learnt.is_on
+            return Move(accesses, touched, is_blocking=step.ready is not None, result=result)
+        arc = Arc(accesses, touched, is_blocking=step.ready is not None, result=result)
+        arc.lead(log + segment.log, segment.point)
+        before.arcs.setdefault(env.option, []).append(arc)
+        return arc
 
     def _place(self) -> object:
         return self._points[self.schedule[-1] & THREAD_MASK].place
 
-    def _follow(self, thread: int, result: object) -> None:
-        """Bring `thread` to the point to which `result` leads, unless the run ends here."""
+    def _follow(self, thread: int, result: object) -> Segment | None:
+        """Bring `thread` to the point to which `result` leads; None if the run ends here."""
         heap, kind = self._heap, type(result)
         try:
             segments = self._points[thread].after.get(result, ())
         except TypeError:  # It cannot be a key.
             self._learnt.forget()
-            return
+            return None
         for segment in segments:
             if type(segment.result) is not kind:
                 continue
@@ -148,10 +178,11 @@ class Recalling(Execution):
         else:
             found = self._learn(thread, result)
             if found is None:
-                return
+                return None
             segment = found
         point = self._points[thread] = segment.point
         self.pending[thread] = point.step
+        return segment
 
     def _learn(self, thread: int, result: object) -> Segment | None:
         """Run `thread` one step further, and note what it does; None if that is a violation."""
@@ -221,15 +252,14 @@ class Recalling(Execution):
                 raise not_repeatable(self.program, f": {error}" if str(error) else "") from error
             self._learnt.leave(live)
 
-    def _run_again(self, code: int) -> None:
+    def _run_again(self, code: int) -> Move:
         """Make the same steps with a coroutine for each thread, since one cannot be learnt."""
         prefix = self.schedule[:-1]
-        self.is_recalling = False
         self.nr_steps -= len(self.schedule)
         made = [reversed(path_to(point)[:-1]) for point in self._points]
         self._steps = [next(made[each & THREAD_MASK]).before.step for each in prefix]
         super().start(prefix)
-        super().step(code)
+        return super().step(code)
 
     def discard(self) -> None:
         """Let unfinished coroutines unwind without consequences."""

@@ -7,23 +7,25 @@ looked at changes; if nothing else can run, it tries for ever.
 Noticed at steps that failed or only read: no loop that waits for others is without one.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 from movable.check.learnt import are_alike
-from movable.driver.steps import Accesses, Step
+from movable.check.move import Move
+from movable.driver.steps import READ, Step
 
 
 class _Arrival(NamedTuple):
-    """A thread that came to a step."""
+    """A thread that came to a step for at least the second time."""
 
     event: int
     """The number of the event that led there."""
     thread: int
     step: Step[Any]
-    state: tuple[object, object] | None
-    """The heap, and where the thread is; None for the first arrival, which needs no comparing."""
-    looked_at: tuple[tuple[int, object], ...] = ()
+    heap: tuple[Any, ...]
+    place: object
+    """Where the thread is."""
+    looked_at: tuple[tuple[int, object], ...]
     """If the thread goes round in a loop: the locations it looks at, and what was there."""
 
 
@@ -32,8 +34,8 @@ class Spins:
 
     def __init__(self) -> None:
         self._arrivals: list[_Arrival] = []
-        self.touched: list[tuple[int, Accesses, tuple[tuple[int, bool], ...]]] = []
-        """Of each event, its thread, accesses and plain accesses."""
+        self.moves: list[tuple[int, Move]] = []
+        """Of each event: its thread, and what it did."""
         self.held: dict[int, tuple[tuple[int, object], ...]] = {}
         """Threads held back, with the locations they looked at and what was there."""
         self.nr_held = 0
@@ -42,45 +44,49 @@ class Spins:
     def truncate(self, nr_events: int) -> None:
         """Forget what came after the first `nr_events`."""
         arrivals = self._arrivals
-        del self.touched[nr_events:]
+        del self.moves[nr_events:]
         while arrivals and arrivals[-1].event >= nr_events:
             arrivals.pop()
         if not self.nr_held:
             return
         self.held = {}
         for arrival in arrivals:
-            after = self.touched[arrival.event + 1 :]
-            if arrival.looked_at and all(thread != arrival.thread for thread, _, _ in after):
+            after = self.moves[arrival.event + 1 :]
+            if arrival.looked_at and all(thread != arrival.thread for thread, _ in after):
                 self.held[arrival.thread] = arrival.looked_at
 
-    def arrive(
-        self, thread: int, step: Step[Any], heap: list[Any], place: Callable[[], object]
-    ) -> None:
-        """Note that `thread` comes to `step`, and hold it back if it has been here like this."""
-        event = len(self.touched) - 1
-        before = [one for one in self._arrivals if one.thread == thread and one.step is step]
-        state = (tuple(heap), place()) if before else None
+    def arrive(self, heap: Sequence[Any], place: Callable[[], object]) -> None:
+        """Look where the last move led: if its thread has been there like this, hold it back."""
+        (thread, last), event = self.moves[-1], len(self.moves) - 1
+        if last.step is None or not _is_look(last) or not self._was_there(thread, last.step):
+            return
+        now, here = tuple(heap), place()
         looked_at: tuple[tuple[int, object], ...] = ()
-        if state is not None:
-            for one in before:
-                if one.state is not None and one.state[0] == state[0] and _same(one.state, state):
-                    looked_at = self._looked_at(thread, one.event + 1, heap)
-                    self.held[thread] = looked_at
-                    self.nr_held += 1
-                    break
-        self._arrivals.append(_Arrival(event, thread, step, state, looked_at))
+        for one in self._arrivals:
+            is_same = one.thread == thread and one.step is last.step and one.heap == now
+            if is_same and _same(one.place, here):
+                looked_at = self.held[thread] = self._looked_at(thread, one.event + 1, now)
+                self.nr_held += 1
+                break
+        self._arrivals.append(_Arrival(event, thread, last.step, now, here, looked_at))
+
+    def _was_there(self, thread: int, step: Step[Any]) -> bool:
+        return any(
+            move.step is step and other == thread and _is_look(move)
+            for other, move in self.moves[:-1]
+        )
 
     def _looked_at(
-        self, thread: int, start: int, heap: list[Any]
+        self, thread: int, start: int, heap: Sequence[Any]
     ) -> tuple[tuple[int, object], ...]:
         locations: set[int] = set()
-        for other, accesses, plain in self.touched[start:]:
+        for other, move in self.moves[start:]:
             if other == thread:
-                locations.update(location for location, _ in accesses)
-                locations.update(location for location, _ in plain)
+                locations.update(location for location, _ in move.accesses)
+                locations.update(location for location, _ in move.plain)
         return tuple((location, heap[location]) for location in locations)
 
-    def mask(self, heap: list[Any]) -> int:
+    def mask(self, heap: Sequence[Any]) -> int:
         """Return the threads that are held back, as bits."""
         mask = 0
         for thread, seen in self.held.items():
@@ -89,9 +95,13 @@ class Spins:
         return mask
 
 
-def _same(one: tuple[object, object], other: tuple[object, object]) -> bool:
-    """Return whether two states have the thread in the same place."""
-    place, now = one[1], other[1]
+def _is_look(move: Move) -> bool:
+    """Return whether the step failed, or only read."""
+    return bool(move.accesses) and move.accesses[0][1] == READ
+
+
+def _same(place: object, now: object) -> bool:
+    """Return whether two places are the same."""
     if isinstance(place, list) and isinstance(now, list):
         return are_alike(place, now)
     return place is now

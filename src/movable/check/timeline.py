@@ -7,6 +7,7 @@ from typing import Any
 
 from movable.check.execution import THREAD_MASK, Execution, Finding
 from movable.check.explore import one_run
+from movable.check.move import Move
 from movable.check.program import HIDDEN, Program
 from movable.check.schedulers.replay import ReplayScheduler
 from movable.check.trace import Trace, conflict
@@ -113,7 +114,7 @@ class _Recorder(Execution):
         super().__init__(program)
         self.rows: list[tuple[int, str, str, int, str, tuple[str, ...]]] = []
 
-    def step(self, code: int) -> None:
+    def step(self, code: int) -> Move:
         """Note the step."""
         thread = code & THREAD_MASK
         function, file, line = self.where(thread)
@@ -121,9 +122,10 @@ class _Recorder(Execution):
         assert step is not None
         before = list(self.env.heap)
         act = f"{step.owner}.{step.verb.lstrip('_')}"
-        super().step(code)
+        move = super().step(code)
         changes = self._changes(before)
         self.rows.append((thread, function, Path(file).name, line, act, changes))
+        return move
 
     def _changes(self, before: list[Any]) -> tuple[str, ...]:
         labels = self.env.labels

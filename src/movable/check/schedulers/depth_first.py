@@ -105,13 +105,14 @@ class DepthFirst:
         before, self._before = self._before, tuple(execution.env.heap)
         if last is None:
             return (0,) * execution.nr_threads
-        thread = last.code & (1 << THREAD_BITS) - 1
+        thread, done = last.code & (1 << THREAD_BITS) - 1, execution.last
+        assert done is not None
         read = tuple(
             before[location]
-            for location, is_write in execution.plain
+            for location, is_write in done.plain
             if not is_write and location < len(before)
         )
-        observed = (last.histories[thread], last.code, hashable(execution.result), read)
+        observed = (last.histories[thread], last.code, hashable(done.result), read)
         changed = list(last.histories)
         changed[thread] = hash(observed)
         return tuple(changed)

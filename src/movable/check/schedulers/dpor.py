@@ -89,7 +89,8 @@ class DporScheduler:
     def _still_asleep(self, execution: Execution, last: _Node) -> int:
         """Return the threads asleep at `last` that its step did not disturb."""
         sleep, left = 0, last.sleep
-        done = execution.accesses
+        assert execution.last is not None
+        done = execution.last.accesses
         while left:
             bit = left & -left
             left ^= bit
