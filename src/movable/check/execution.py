@@ -91,14 +91,15 @@ class Execution:
         self._steps: list[Step[Any] | None] = []
         """What the run before this one did."""
         self.nr_faults = 0
-        self.nr_steps = 0
-        """Over all runs."""
+        self._nr_steps = 0
+        """Over all runs before this one."""
         self._coroutines: list[Coroutine[Step[Any], Any, Any]] = []
         self._sends: list[Callable[[Any], Step[Any]]] = []
 
     def start(self, prefix: Sequence[int]) -> None:
         """Begin a new run, and repeat the steps of `prefix`, which a run made before."""
         self.discard()
+        self._nr_steps += len(self.schedule)
         env = self.env
         self.program.reset()
         env.plain = None
@@ -123,7 +124,6 @@ class Execution:
     def _repeat(self, prefix: Sequence[int]) -> None:
         env, tasks, pending, sends = self.env, self.tasks, self.pending, self._sends
         nr_faults = 0
-        self.nr_steps += len(prefix)
         known, self._steps = self._steps, []
         for code, before in zip_longest(prefix, known[: len(prefix)]):
             thread = code
@@ -144,6 +144,11 @@ class Execution:
             if code > THREAD_MASK:
                 env.option = 0
         self.nr_faults = nr_faults
+
+    @property
+    def nr_steps(self) -> int:
+        """How many steps were taken, over all runs."""
+        return self._nr_steps + len(self.schedule)
 
     def enabled(self) -> int:
         """Return the threads that can go on, as a bit mask; but for those that spin."""
@@ -185,7 +190,6 @@ class Execution:
         self._plain.clear()
         self.schedule.append(code)
         self._steps.append(step)
-        self.nr_steps += 1
         env.option = code >> THREAD_BITS
         if env.option:
             self.nr_faults += step.is_fault

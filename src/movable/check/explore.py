@@ -101,8 +101,10 @@ def _explore(
 def one_run(execution: Execution, trace: Trace, scheduler: Scheduler) -> None:
     """Run to the end, the first violation, or where the scheduler stops."""
     choose, step, push = scheduler.choose, execution.step, trace.push
-    events, enabled_now = trace.events, execution.enabled
-    while execution.finding is None:
+    enabled_now = execution.enabled
+    if execution.finding is not None:
+        return
+    for _ in range(len(trace.events), MAX_STEPS + 1):
         enabled = enabled_now()
         if not enabled:
             execution.finish()
@@ -110,16 +112,17 @@ def one_run(execution: Execution, trace: Trace, scheduler: Scheduler) -> None:
         code = choose(execution, trace, enabled)
         if code == STOP:
             return
-        move, thread = step(code), code & THREAD_MASK
-        race = push(thread, move.accesses, move.plain, move.is_blocking)
+        move = step(code)
+        race = push(code & THREAD_MASK, move.accesses, move.plain, move.is_blocking)
         if race is not None:
-            name = execution.env.labels[race.location]
+            name, thread = execution.env.labels[race.location], execution.tasks[code & THREAD_MASK]
             other = execution.tasks[trace.events[race.first][0]]
-            text = f"{name} is accessed by {other} and {execution.tasks[thread]} without order"
-            execution.found(Finding("DR1", text, "", execution.tasks[thread].name))
-        if len(events) > MAX_STEPS:
-            text = f"a run has more than {MAX_STEPS} steps: some thread tries for ever"
-            execution.found(Finding("E4", text, "", execution.tasks[thread].name))
+            text = f"{name} is accessed by {other} and {thread} without order"
+            execution.found(Finding("DR1", text, "", thread.name))
+        if execution.finding is not None:
+            return
+    text = f"a run has more than {MAX_STEPS} steps: some thread tries for ever"
+    execution.found(Finding("E4", text, "", execution.tasks[code & THREAD_MASK].name))
 
 
 class LockOrders:

@@ -15,7 +15,7 @@ from enum import Enum
 from typing import Any, Final
 
 from movable.check.heap import PLAIN_TYPES, Feeding, Heap, Recording, Touch
-from movable.check.move import Move
+from movable.check.move import Move, is_look
 from movable.driver.shared import Entries
 from movable.driver.steps import NOTHING_HELD, Holding, Step, Task
 
@@ -103,7 +103,8 @@ class Arc(Move):
     def lead(self, log: list[Touch], point: Point) -> None:
         """Note all that is touched on the way to `point`."""
         self.reads, self.writes = reads_and_writes(log)
-        self.point, self.step, self.is_again = point, point.step, point.is_again
+        self.point, self.step = point, point.step
+        self.is_again = point.is_again and is_look(self)
 
 
 class Lost(Exception):

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from movable.driver.steps import Accesses, Step
+from movable.driver.steps import READ, Accesses, Step
 
 
 class Move:
@@ -25,4 +25,9 @@ class Move:
         self.step: Step[Any] | None = None
         """What the thread announces then, None if it has ended."""
         self.is_again = False
-        """Whether it may have announced that before."""
+        """Whether the step failed or only read, and the thread may have announced that before."""
+
+
+def is_look(move: Move) -> bool:
+    """Return whether the step failed, or only read, and the thread goes on."""
+    return bool(move.accesses) and move.accesses[0][1] == READ and move.step is not None

@@ -48,13 +48,13 @@ class Recalling(Execution):
             super().start(prefix)
             return
         env, length = self.env, len(prefix)
+        self._nr_steps += len(self.schedule)
         del self._saved[length + 1 :]
         heap, points, self.nr_faults = self._saved[length]
         self._heap[:] = heap
         self._points = points.copy()
         self.pending = [point.step for point in points]
         self.schedule = list(prefix)
-        self.nr_steps += length
         self.finding = env.violation = None
         env.mode, env.plain, env.option = INTERLEAVED, self._plain, 0
         self.spins.truncate(length)
@@ -85,7 +85,6 @@ class Recalling(Execution):
         thread, option = code & THREAD_MASK, code >> THREAD_BITS
         points, heap = self._points, self._heap
         self.schedule.append(code)
-        self.nr_steps += 1
         for arc in points[thread].arcs.get(option, ()):
             for location, value in arc.reads:
                 if heap[location] is not value and not is_same(heap[location], value):
@@ -255,7 +254,7 @@ class Recalling(Execution):
     def _run_again(self, code: int) -> Move:
         """Make the same steps with a coroutine for each thread, since one cannot be learnt."""
         prefix = self.schedule[:-1]
-        self.nr_steps -= len(self.schedule)
+        self.schedule = []
         made = [reversed(path_to(point)[:-1]) for point in self._points]
         self._steps = [next(made[each & THREAD_MASK]).before.step for each in prefix]
         super().start(prefix)

@@ -11,8 +11,8 @@ from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 from movable.check.learnt import are_alike
-from movable.check.move import Move
-from movable.driver.steps import READ, Step
+from movable.check.move import Move, is_look
+from movable.driver.steps import Step
 
 
 class _Arrival(NamedTuple):
@@ -58,21 +58,22 @@ class Spins:
     def arrive(self, heap: Sequence[Any], place: Callable[[], object]) -> None:
         """Look where the last move led: if its thread has been there like this, hold it back."""
         (thread, last), event = self.moves[-1], len(self.moves) - 1
-        if last.step is None or not _is_look(last) or not self._was_there(thread, last.step):
+        if not is_look(last) or not self._was_there(thread, last):
             return
-        now, here = tuple(heap), place()
+        now, here, step = tuple(heap), place(), last.step
+        assert step is not None
         looked_at: tuple[tuple[int, object], ...] = ()
         for one in self._arrivals:
-            is_same = one.thread == thread and one.step is last.step and one.heap == now
+            is_same = one.thread == thread and one.step is step and one.heap == now
             if is_same and _same(one.place, here):
                 looked_at = self.held[thread] = self._looked_at(thread, one.event + 1, now)
                 self.nr_held += 1
                 break
-        self._arrivals.append(_Arrival(event, thread, last.step, now, here, looked_at))
+        self._arrivals.append(_Arrival(event, thread, step, now, here, looked_at))
 
-    def _was_there(self, thread: int, step: Step[Any]) -> bool:
+    def _was_there(self, thread: int, last: Move) -> bool:
         return any(
-            move.step is step and other == thread and _is_look(move)
+            move.step is last.step and other == thread and is_look(move)
             for other, move in self.moves[:-1]
         )
 
@@ -93,11 +94,6 @@ class Spins:
             if all(heap[location] is value for location, value in seen):
                 mask |= 1 << thread
         return mask
-
-
-def _is_look(move: Move) -> bool:
-    """Return whether the step failed, or only read."""
-    return bool(move.accesses) and move.accesses[0][1] == READ
 
 
 def _same(place: object, now: object) -> bool:
