@@ -7,7 +7,8 @@ A scenario is letters, one a thread:
     F  @path("free")      A  @path("access")     D  @path("dequeue")
     N  @path("alloc")     T  @path("teardown")   S  @path("shrink")
 
-The driver's `alloc` path runs once per page beforehand; F and A then get what it returned.
+The driver's `alloc` path runs once per page beforehand; F and A then get what it returned.  C and B
+look at those pages, and at the ones that an N beside them takes, from the moment they are marked.
 """
 
 from collections.abc import Callable, Iterator
@@ -124,6 +125,8 @@ class Program:
         self.finding: ContractViolation | None = None
         """What went wrong before there were threads."""
         self.handles: list[Any] = []
+        self._nr_pages_of_one = 0
+        """Pages that one call of alloc takes."""
         check_methods(type(self.driver))
         try:
             self.handles = self._set_up(nr_pages)
@@ -136,6 +139,7 @@ class Program:
             text = f"{line_of(error, self.driver)}: {type(error).__name__}: {error}"
             raise UsageError(f"{text} (before any thread runs)") from error
         self.movable = [page for page in self.env.pages if page.is_owned]
+        self.nr_new = self.letters.count("N") * self._nr_pages_of_one
         self._done_at = [self.env.new(None, f"{HIDDEN}done by {letter}") for letter in self.letters]
         """Locations: what each thread has freed or written."""
         self.tasks: list[Task] = []
@@ -148,6 +152,7 @@ class Program:
             self.env.add_pool(self._nr_pages_taken(letter))
         for _ in self.env.works:
             self.env.add_pool(self._nr_pages_taken("W"))
+        self.new = self._new_pages()
         self.invariants = invariants(self.driver)
         self.begin: Step[None] = Step("begin", "thread", (), lambda: None)
         """What each of the driver's threads awaits first: nothing of it happens before the run."""
@@ -165,7 +170,12 @@ class Program:
 
     def _set_up(self, nr_pages: int) -> list[Any]:
         allocate = self.paths.get("alloc")
-        handles = [run(allocate()) for _ in range(nr_pages)] if allocate else []
+        handles: list[Any] = []
+        for _ in range(nr_pages if allocate is not None else 0):
+            nr_before = len(self.env.pages)
+            handles.append(run(allocate()))
+            nr_taken = min(len(self.env.pages) - nr_before, NR_PATH_PAGES)
+            self._nr_pages_of_one = max(self._nr_pages_of_one, nr_taken)
         for position, handle in enumerate(handles if "access" in self.paths else ()):
             if run(self._access(handle, FIRST_VALUE)) is not False:
                 self.first_written.add(position)
@@ -178,7 +188,15 @@ class Program:
         """Return how many pages a thread may take: a destination a pass, or what a path needs."""
         if letter == "B":
             return 0
-        return self.env.max_passes * len(self.movable) if letter == "C" else NR_PATH_PAGES
+        if letter == "C":
+            return self.env.max_passes * (len(self.movable) + self.nr_new)
+        return NR_PATH_PAGES
+
+    def _new_pages(self) -> list[Page]:
+        """Return the pages that the threads N may make movable."""
+        pools = zip(self.letters, self.env.pools[1:], strict=False)
+        taken = [pages for letter, (_, pages) in pools if letter == "N"]
+        return [page for pages in taken for page in pages[: self._nr_pages_of_one]]
 
     def _add(self, name: str, thread: Callable[[], Coro[Any]]) -> None:
         self.tasks.append(Task(len(self.tasks) + 1, name))
@@ -243,9 +261,18 @@ class Program:
             return self._tear_down
         return lambda: self._path(kind)
 
+    async def _isolate(self) -> list[Page]:
+        """Isolate what can be, as compaction's scanner does, which passes by pages without a mark.
+
+        Nobody looks at a new page's other fields before its mark, so taking it needs no step.
+        """
+        isolate, mode = self.core.isolate_movable_page, IsolateMode.UNMAPPED
+        isolated = [page for page in self.movable if await isolate(page, mode)]
+        new = [page for page in self.new if await page.has_mark() and await isolate(page, mode)]
+        return isolated + new
+
     async def _compact(self) -> None:
-        isolate = self.core.isolate_movable_page
-        isolated = [page for page in self.movable if await isolate(page, IsolateMode.UNMAPPED)]
+        isolated = await self._isolate()
         if isolated:
             result = await self.core.migrate_pages(
                 isolated, self._new_page, self._put_new_page, MigrateMode.SYNC
@@ -256,9 +283,13 @@ class Program:
                 await self.core.putback_movable_page(page)
 
     async def _isolate_and_putback(self) -> None:
+        isolate, putback = self.core.isolate_movable_page, self.core.putback_movable_page
         for page in self.movable:
-            if await self.core.isolate_movable_page(page, IsolateMode.UNMAPPED):
-                await self.core.putback_movable_page(page)
+            if await isolate(page, IsolateMode.UNMAPPED):
+                await putback(page)
+        for page in self.new:
+            if await page.has_mark() and await isolate(page, IsolateMode.UNMAPPED):
+                await putback(page)
 
     async def _new_page(self) -> Page | None:
         return self.env.take_page(GFP_HIGHUSER_MOVABLE)
@@ -309,7 +340,7 @@ class Program:
             raise self.changes_in_place() from None
         if is_known:
             return
-        self._judge_end()
+        self._judge()
         if len(self.ends) < MAX_ENDS:
             self.ends.add(state)
 
@@ -326,6 +357,15 @@ class Program:
                     "which changes in place: keep a tuple there, or use env.table or env.list_head"
                 )
         raise AssertionError
+
+    def _judge(self) -> None:
+        try:
+            self._judge_end()
+        except (ContractViolation, UsageError):
+            raise
+        except Exception as error:
+            text = f"{type(error).__name__}: {error} ({line_of(error, self.driver)})"
+            raise self.env.fail("M4", f"when all is over, {text}") from error
 
     def _judge_end(self) -> None:
         env = self.env

@@ -10,6 +10,7 @@ from movable.check.schedulers.dpor import DporScheduler
 from movable.check.strategy import Scenario, make_program
 from movable.driver.env import Env
 from movable.driver.protocol import Driver
+from movable.driver.watch import watched
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,26 +29,28 @@ def replay_token(driver: Callable[[Env], Driver], token: str, source: str) -> Re
     A token without steps is about all schedules of its scenario: they are explored again.
 
     Raises:
-        UsageError: it is not a token.
+        UsageError: it is not a token, or the driver never awaits again.
     """
     schedules = [from_token(part) for part in token.split("+")]
     one = schedules[0]
     scenario = Scenario(one.scenario, one.nr_pages, one.nr_faults, one.era)
-    program = make_program(driver, scenario)
     changed = any(schedule.source != source for schedule in schedules)
-    if not one.codes:
-        return Replayed(_explored(driver, scenario), False, changed, has_steps=False)
-    orders, edges = LockOrders(), dict[tuple[str, str], object]()
-    finding, has_diverged = None, False
-    for schedule in schedules:
-        run, _, diverged = replay(program, schedule.codes)
-        has_diverged |= diverged
-        edges |= program.env.edges or {}
-        program.env.edges = edges
-        if run.finding is None:
-            orders.look(run)
-        finding = finding or run.finding
-        run.discard()
+    with watched() as programs:
+        program = make_program(driver, scenario)
+        programs.append(program)
+        if not one.codes:
+            return Replayed(_explored(driver, scenario), False, changed, has_steps=False)
+        orders, edges = LockOrders(), dict[tuple[str, str], object]()
+        finding, has_diverged = None, False
+        for schedule in schedules:
+            run, _, diverged = replay(program, schedule.codes)
+            has_diverged |= diverged
+            edges |= program.env.edges or {}
+            program.env.edges = edges
+            if run.finding is None:
+                orders.look(run)
+            finding = finding or run.finding
+            run.discard()
     return Replayed(finding, has_diverged, changed, has_steps=True)
 
 

@@ -1,7 +1,8 @@
 """The scenarios that are checked by default, in parallel processes.
 
 Generated from the paths that a driver has: three threads with one page, two threads with two pages,
-without and with a fault, then four threads with one page.  Three threads with two pages are for
+without and with a fault, an allocation beside whatever else there is, then four threads with one
+page.  Three threads with two pages are for
 whoever asks: what happens to one page can be combined with what happens to the other in all ways.
 What does not finish in its share of the time is reported as far as it got.
 """
@@ -23,6 +24,7 @@ from movable.driver.protocol import Driver, paths
 
 THREE: Final = ("CCF", "CCA", "CFA", "CCT", "CFT", "CAT", "BBF", "CCC", "CCD", "BBD", "CDT")
 TWO: Final = ("CC", "CF", "CA", "CD", "CT", "BF", "BD")
+BESIDE_ALLOC: Final = ("CN", "FN", "DN", "NN")
 FOUR: Final = ("CCFA", "CCFT")
 NR_PROCESSES: Final = 2
 MIN_SECONDS_AGAIN: Final = 1.0
@@ -48,6 +50,7 @@ def suite(
     parts: list[tuple[str, int, tuple[int, ...]]]
     parts = [(name, nr_pages or 1, (0, 1)) for name in THREE]
     parts += [(name, 2, (0, 1)) for name in TWO if nr_pages is None]
+    parts += [(name, nr_pages or 1, (0, 1)) for name in BESIDE_ALLOC]
     parts += [(name, nr_pages or 1, (0,)) for name in FOUR]
     return [
         Scenario(name, pages, nr_faults, era)

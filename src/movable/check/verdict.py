@@ -84,7 +84,8 @@ class Verdict:
         if self.kind == PROVED:
             return f"proved (exhaustive, {self.nr_schedules:,} schedules)"
         if self.kind == BOUNDED:
-            return f"no bug up to {self.max_preemptions} preemptions"
+            plural = "" if self.max_preemptions == 1 else "s"
+            return f"no bug up to {self.max_preemptions} preemption{plural}"
         if self.miss_probability is None:
             return f"not finished: no bug in {self.nr_schedules:,} schedules"
         return f"sampled, miss probability <= {self.miss_probability:.2g}"

@@ -1,6 +1,9 @@
 """``movable check``: a driver's callbacks under every interleaving."""
 
 import argparse
+import sys
+from contextlib import redirect_stdout
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -51,7 +54,10 @@ examples:
             help="only scenarios of the suite with at most N threads",
         )
         parser.add_argument(
-            "--pages", type=int, metavar="N", help="pages (default: 1, or 2 for two threads)"
+            "--pages",
+            type=int,
+            metavar="N",
+            help="pages (default: 1; 2 for two threads, unless one allocates)",
         )
         parser.add_argument("--faults", type=int, metavar="N", help="faults (default: 0, then 1)")
         parser.add_argument(
@@ -75,7 +81,15 @@ examples:
 
     def run(self, args: argparse.Namespace, output: Output) -> int:
         """Check, and show the verdicts."""
+        with redirect_stdout(sys.stderr):  # What a driver prints is not the result.
+            return self._run(args, output)
+
+    def _run(self, args: argparse.Namespace, output: Output) -> int:
         if args.bugs:
+            if args.driver is not None:
+                raise UsageError(
+                    f"--bugs checks the bugs of history: {args.driver} is none of them"
+                )
             return _check_bugs(args, output)
         if args.driver is None:
             raise UsageError("which driver? movable check DRIVER.py, or movable check --bugs")
@@ -107,7 +121,7 @@ def _check(args: argparse.Namespace, output: Output, loaded: "Loaded") -> int:
     order = {scenario.name: number for number, scenario in enumerate(scenarios)}
     verdicts.sort(key=lambda verdict: order[verdict.name])
     failed = _simplest(verdicts)
-    if args.json:
+    if args.json or (failed is None and args.format == "json"):
         output.json(
             {
                 "schema": 1,
@@ -116,6 +130,8 @@ def _check(args: argparse.Namespace, output: Output, loaded: "Loaded") -> int:
                 "scenarios": [verdict.to_json() for verdict in verdicts],
             }
         )
+    elif failed is None and args.format in ("svg", "html"):
+        output.note(f"movable: nothing to show: {_summary(loaded, verdicts)}")
     elif failed is not None and args.format != "text":
         _show_schedule(args.format, output, loaded, _token(failed))
     else:
@@ -134,17 +150,21 @@ def _simplest(verdicts: list["Verdict"]) -> "Verdict | None":
     return min(failed, key=size, default=None)
 
 
+def _summary(loaded: "Loaded", verdicts: list["Verdict"]) -> str:
+    nr_proved = sum(verdict.is_exhaustive for verdict in verdicts)
+    return (
+        f"{loaded.driver.__name__}: {nr_proved} of {len(verdicts)} scenarios proved; steps happen "
+        "in one order that all threads see (sequential consistency)."
+    )
+
+
 def _show(
     output: Output, loaded: "Loaded", verdicts: list["Verdict"], failed: "Verdict | None"
 ) -> None:
     for verdict in verdicts:
         output.text(f"{verdict.name:26} {verdict.seconds:6.2f} s  {verdict.describe()}")
-    nr_proved = sum(verdict.is_exhaustive for verdict in verdicts)
     output.text("")
-    output.text(
-        f"{loaded.driver.__name__}: {nr_proved} of {len(verdicts)} scenarios proved; steps happen "
-        "in one order that all threads see (sequential consistency)."
-    )
+    output.text(_summary(loaded, verdicts))
     if failed is not None and failed.violation is not None:
         from movable.driver.contract import RULES
 
@@ -215,12 +235,17 @@ def _scenarios(args: argparse.Namespace, loaded: "Loaded") -> list["Scenario"]:
             raise UsageError(f"--scenario {args.scenario!r}: one to eight threads")
         nr_pages = 1 if args.pages is None else args.pages
         return [Scenario(letters, nr_pages, args.faults or 0, args.era)]
-    return [
-        one
+    if args.pages == 0:
+        raise UsageError("--pages 0: the suite needs a page; --scenario N,N --pages 0 does not")
+    scenarios = [
+        one if args.faults is None else replace(one, nr_faults=args.faults)
         for one in suite(loaded.driver, args.era, nr_pages=args.pages)
-        if (args.faults is None or one.nr_faults == args.faults)
+        if (args.faults is None or one.nr_faults == min(args.faults, 1))
         and (args.threads is None or len(one.letters) <= args.threads)
     ]
+    if not scenarios:
+        raise UsageError(f"--threads {args.threads}: no scenario of the suite has so few")
+    return scenarios
 
 
 def _check_bugs(args: argparse.Namespace, output: Output) -> int:

@@ -58,7 +58,8 @@ def load_driver(path: Path, name: str | None = None) -> Loaded:
     except OSError as error:
         raise UsageError(f"{path}: {error.strerror}") from None
     except SyntaxError as error:
-        raise UsageError(f"{path}:{error.lineno}: {error.msg}") from None
+        where = path if error.lineno is None else f"{path}:{error.lineno}"
+        raise UsageError(f"{where}: {error.msg}") from None
     except ValueError as error:
         raise UsageError(f"{path}: not Python source: {error}") from None
     remarks = lint(tree)

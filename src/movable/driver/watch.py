@@ -1,7 +1,11 @@
-"""Notice a driver that never awaits again: a loop without an end stops the only thread there is."""
+"""Notice a driver that never awaits again: a loop without an end stops the only thread there is.
+
+And one that ends the program, which would look like a check without a violation.
+"""
 
 import signal
 import threading
+import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -36,12 +40,22 @@ def watched(seconds: float = SECONDS) -> Iterator[list[Watched]]:
     Only where signals can be handled: in the main thread of a process.
 
     Raises:
-        UsageError: a path or callback of the driver runs and never awaits.
+        UsageError: a path or callback of the driver runs and never awaits, or ends the program.
     """
     programs: list[Watched] = []
-    if threading.current_thread() is not threading.main_thread():
-        yield programs
-        return
+    try:
+        if threading.current_thread() is threading.main_thread():
+            with _timed(programs, seconds):
+                yield programs
+        else:
+            yield programs
+    except SystemExit as error:
+        last = traceback.extract_tb(error.__traceback__)[-1]
+        raise UsageError(f"{last.filename}:{last.lineno}: the driver ends the program") from None
+
+
+@contextmanager
+def _timed(programs: list[Watched], seconds: float) -> Iterator[None]:
     last = [-1]
 
     def tick(number: int, frame: FrameType | None) -> None:
@@ -53,7 +67,7 @@ def watched(seconds: float = SECONDS) -> Iterator[list[Watched]]:
     before = signal.signal(signal.SIGALRM, tick)
     signal.setitimer(signal.ITIMER_REAL, seconds, seconds)
     try:
-        yield programs
+        yield
     except Endless as error:
         raise UsageError(f"{error.where}: a loop that never awaits: nothing else can run") from None
     finally:

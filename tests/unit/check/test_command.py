@@ -99,13 +99,53 @@ def test_the_suite_can_be_narrowed() -> None:
     _, said, _ = movable_check(balloon.__file__, *options)
 
     names = {one["name"].split()[0] for one in json.loads(said)["scenarios"]}
-    assert names == {"C,C,T", "C,C,C", "B,B,D", "C,C,D", "C,D,T"}
+    assert names == {"C,C,T", "C,C,C", "B,B,D", "C,C,D", "C,D,T", "C,N", "D,N", "N,N"}
+
+
+def test_more_faults_than_the_suite_has_are_allowed() -> None:
+    options = ("--faults", "2", "--threads", "2", "--budget", "2s", "--json")
+
+    _, said, _ = movable_check(balloon.__file__, *options)
+
+    assert {one["name"].split()[2] for one in json.loads(said)["scenarios"]} == {"faults=2"}
+
+
+@pytest.mark.parametrize(("form", "start"), [("svg", ""), ("html", ""), ("json", "{")])
+def test_a_proof_has_no_picture_and_json_stays_json(form: str, start: str) -> None:
+    code, said, noted = movable_check(balloon.__file__, "--scenario", "C,D", "--format", form)
+
+    assert code == 0
+    assert said[:1] == start
+    assert ("1 of 1 scenarios proved" in noted) is (start == "")
+
+
+def test_what_a_driver_prints_is_not_in_the_result(tmp_path: Path) -> None:
+    driver = tmp_path / "talks.py"
+    driver.write_text('print("hello")\n' + Path(balloon.__file__).read_text())
+
+    _, said, _ = movable_check(str(driver), "--scenario", "C,D", "--json")
+
+    assert json.loads(said)["driver"] == "Balloon"
+
+
+@pytest.mark.parametrize("where", ["", "        "])
+def test_a_driver_that_ends_the_program_is_refused(tmp_path: Path, where: str) -> None:
+    driver = tmp_path / "ends.py"
+    text = Path(balloon.__file__).read_text()
+    place = "        async with self.balloon_lock:" if where else "class Balloon"
+    driver.write_text(text.replace(place, f"{where}raise SystemExit(0)\n{place}", 1))
+
+    with pytest.raises(UsageError, match=r"ends\.py:\d+: the driver ends the program"):
+        movable_check(str(driver), "--scenario", "D")
 
 
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
         ((), "which driver"),
+        ((balloon.__file__, "--bugs"), "is none of them"),
+        ((balloon.__file__, "--threads", "1"), "no scenario of the suite"),
+        ((balloon.__file__, "--pages", "0"), "the suite needs a page"),
         ((balloon.__file__, "--budget", "soon"), "not a time like 30s"),
         ((balloon.__file__, "--budget", "0s"), "more than nothing"),
         ((balloon.__file__, "--era", "3.2"), "no era '3.2'"),

@@ -3,7 +3,16 @@
 import pytest
 
 from movable.check import Scenario, check, check_all, suite
-from movable.driver import Driver, Env, IsolateMode, MigrateMode, Page
+from movable.driver import (
+    Driver,
+    Env,
+    IsolateMode,
+    MigrateMode,
+    Page,
+    invariant,
+    path,
+    set_page_movable,
+)
 from movable.driver.examples.balloon import Balloon
 from movable.driver.examples.gpu import Gpu
 from movable.driver.examples.known_bugs import BUGS
@@ -22,7 +31,7 @@ def test_a_finished_search_is_a_proof() -> None:
 def test_a_bound_is_stated() -> None:
     verdict = check(Shelf, Scenario("BBF"), strategy="icb:1")
 
-    assert verdict.describe() == "no bug up to 1 preemptions"
+    assert verdict.describe() == "no bug up to 1 preemption"
     assert not verdict.is_exhaustive
 
 
@@ -108,11 +117,101 @@ def test_the_shipped_drivers_are_proved(driver: type[Driver], era: str) -> None:
 def test_the_suite_has_the_scenarios_that_the_paths_allow() -> None:
     names = {(one.letters, one.nr_pages) for one in suite(Balloon, "6.0")}
 
-    three = {("CCT", 1), ("CCC", 1), ("CCD", 1), ("BBD", 1), ("CDT", 1)}
-    assert names == three | {("CC", 2), ("CD", 2), ("CT", 2), ("BD", 2)}
+    one_page = {("CCT", 1), ("CCC", 1), ("CCD", 1), ("BBD", 1), ("CDT", 1)}
+    one_page |= {("CN", 1), ("DN", 1), ("NN", 1)}
+    assert names == one_page | {("CC", 2), ("CD", 2), ("CT", 2), ("BD", 2)}
     asked = suite(Balloon, "6.0", nr_pages=2)
-    assert {(one.letters, one.nr_pages) for one in asked} == {(name, 2) for name, _ in three}
+    assert {(one.letters, one.nr_pages) for one in asked} == {(name, 2) for name, _ in one_page}
     assert "CCFA" in {scenario.letters for scenario in suite(Shelf, "6.0")}
+
+
+class EarlyMark(Shelf):
+    """Compaction may have the page before the page says whose it is."""
+
+    @path("alloc")
+    async def alloc(self) -> int | None:
+        page = await self.env.alloc_page(self.gfp)
+        if page is None:
+            return None
+        async with page:
+            await set_page_movable(page, self)
+        async with page, self.lock:
+            return await self._publish(page)
+
+
+class UnlockedCount(Shelf):
+    """Two allocations may get one handle."""
+
+    @path("alloc")
+    async def alloc(self) -> int | None:
+        page = await self.env.alloc_page(self.gfp)
+        if page is None:
+            return None
+        handle = self.next_handle.value
+        self.next_handle.value = handle + 1
+        async with page:
+            await set_page_movable(page, self)
+            async with self.lock:
+                self.slots[handle] = page
+                page.private = handle
+                await self.pages.add(page)
+        return handle
+
+
+class LeakyAlloc(Shelf):
+    """Its first page is lost if there is no second one."""
+
+    @path("alloc")
+    async def alloc(self) -> int | None:
+        page = await self.env.alloc_page(self.gfp)
+        if page is None:
+            return None
+        if (spare := await self.env.alloc_page(self.gfp)) is None:
+            return None
+        await spare.put()
+        await page.put()
+        return await super().alloc()
+
+
+@pytest.mark.parametrize("strategy", ["auto", "dpor", "exhaustive"])
+@pytest.mark.parametrize(
+    ("driver", "letters", "rule"),
+    [(EarlyMark, "CN", "E2"), (UnlockedCount, "NN", "DR1"), (LeakyAlloc, "CN", "E1")],
+)
+def test_what_goes_wrong_beside_an_allocation_is_found(
+    driver: type[Driver], letters: str, rule: str, strategy: str
+) -> None:
+    scenarios = [one for one in suite(driver, "6.0") if one.letters == letters]
+
+    verdicts = [check(driver, scenario, strategy=strategy) for scenario in scenarios]
+
+    rules = {one.violation.rule for one in verdicts if one.violation is not None}
+    assert rules == {rule}
+
+
+@pytest.mark.parametrize("driver", [*DRIVERS, Shelf])
+@pytest.mark.parametrize("strategy", ["auto", "exhaustive"])
+def test_allocations_beside_compaction_are_proved(driver: type[Driver], strategy: str) -> None:
+    scenarios = [one for one in suite(driver, "6.0") if "N" in one.letters]
+
+    verdicts = [check(driver, scenario, strategy=strategy) for scenario in scenarios]
+
+    assert {one.kind for one in verdicts} == {"proved"}
+
+
+class RaisingInvariant(Shelf):
+    @invariant
+    def misspelt(self) -> bool:
+        return bool(self.nr_isolatd)  # type: ignore[attr-defined]
+
+
+def test_an_invariant_that_raises_is_told_with_its_line() -> None:
+    violation = check(RaisingInvariant, Scenario("C")).violation
+
+    assert violation is not None
+    assert violation.rule == "M4"
+    assert "nr_isolatd" in violation.text
+    assert "test_strategy.py:" in violation.text
 
 
 @pytest.mark.parametrize("nr_processes", [1, 2])
