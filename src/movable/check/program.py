@@ -171,7 +171,9 @@ class Program:
     def _set_up(self, nr_pages: int) -> list[Any]:
         allocate = self.paths.get("alloc")
         handles: list[Any] = []
-        for _ in range(nr_pages if allocate is not None else 0):
+        for _ in range(nr_pages):
+            if allocate is None:
+                break
             nr_before = len(self.env.pages)
             handles.append(run(allocate()))
             nr_taken = min(len(self.env.pages) - nr_before, NR_PATH_PAGES)
