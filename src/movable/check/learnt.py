@@ -7,7 +7,7 @@ at and changes on the way.  Where the tree has an answer, no coroutine is run; w
 one is made, fed with what the thread observed on the way to the point, and run one step further.
 Feeding asserts that it does what was seen: it gives the same steps and touches the same locations.
 
-What shared objects do when a step happens is never learnt: that is done each time.
+What shared objects do when a step happens is learnt with it, as an `Arc`.
 """
 
 from collections.abc import Callable, Coroutine, Iterable, Iterator
