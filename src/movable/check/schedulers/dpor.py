@@ -37,6 +37,8 @@ class DporScheduler:
 
     def __init__(self) -> None:
         self._nodes: list[_Node] = []
+        self._left = 0
+        """The points with something left to try, bit `i` for the one before step `i`."""
         self._has_begun = False
         self._execution: Execution | None = None
         self._trace: Trace | None = None
@@ -49,9 +51,7 @@ class DporScheduler:
         if self._has_begun:
             if self._execution is not None:
                 self._end_run()
-            while nodes and not self._advance(nodes[-1]):
-                nodes.pop()
-            if not nodes:
+            if not self._go_back():
                 return None
         self._has_begun = True
         return [node.code for node in nodes[:-1]]
@@ -84,6 +84,7 @@ class DporScheduler:
         if step is not None and step.nr_options > 1:
             node.nr_options = execution.nr_options(node.thread)
             node.code = node.option << THREAD_BITS | node.thread
+            self._left |= 1 << depth
         return node.code
 
     def _still_asleep(self, execution: Execution, last: _Node) -> int:
@@ -98,6 +99,17 @@ class DporScheduler:
             if execution.pending[thread] and not conflict(execution.accesses_of(thread), done):
                 sleep |= bit
         return sleep
+
+    def _go_back(self) -> bool:
+        """Go back to the last point with something left; return whether there is one."""
+        nodes = self._nodes
+        while self._left:
+            depth = self._left.bit_length() - 1
+            del nodes[depth + 1 :]
+            if self._advance(nodes[depth]):
+                return True
+            self._left ^= 1 << depth
+        return False
 
     def _advance(self, node: _Node) -> bool:
         """Make `node` try the next thing; return whether there is one."""
@@ -149,6 +161,7 @@ class DporScheduler:
             if initials:
                 bit = 1 << thread
                 node.backtrack |= bit if initials & bit else initials & -initials
+                self._left |= 1 << number
 
     def _initials(self, trace: Trace, number: int, thread: int, past: int, end: int | None) -> int:
         """Return the threads that may go first in what does not depend on event `number`."""
