@@ -229,6 +229,8 @@ def _place(thing: Callable[..., object]) -> tuple[str, int]:
 
 
 def _line(thing: object) -> int:
+    if inspect.isfunction(thing):
+        return thing.__code__.co_firstlineno
     try:
         return inspect.getsourcelines(thing)[1]  # type: ignore[arg-type]
     except (OSError, TypeError):
