@@ -127,7 +127,9 @@ class Recalling(Execution):
                 accesses = step.varies()
             result = step.act()
             heap.__class__ = Heap
-            if env.violation is None:
+            if heap.is_lost:  # It makes shared state, or looks at all of it.
+                self._learnt.forget()
+            elif env.violation is None:
                 segment = self._follow(thread, result)
         except ContractViolation as violation:
             self._note(thread, violation)
