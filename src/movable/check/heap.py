@@ -4,7 +4,7 @@ Its class says what it does with each access; the checker switches it, so that o
 nothing.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any, SupportsIndex
 
 from movable.driver.shared import Entries
@@ -105,3 +105,10 @@ def is_same(before: object, now: object) -> bool:
     if isinstance(before, Entries) and isinstance(now, Entries):  # Nobody changes them in place.
         return before.keys() == now.keys() and all(is_same(before[key], now[key]) for key in now)
     return isinstance(before, PLAIN_TYPES) and before == now
+
+
+def holds(heap: Heap, reads: Iterable[tuple[int, Any]]) -> bool:
+    """Return whether `heap` has these values at these locations."""
+    return all(
+        heap[location] is value or is_same(heap[location], value) for location, value in reads
+    )

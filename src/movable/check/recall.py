@@ -16,7 +16,7 @@ from movable.check.execution import (
     is_step,
     not_repeatable,
 )
-from movable.check.heap import Heap, is_same
+from movable.check.heap import Heap, holds, is_same
 from movable.check.learnt import Arc, Lost, Point, Segment, path_to, recording
 from movable.check.move import Move
 from movable.check.program import Program
@@ -162,25 +162,19 @@ class Recalling(Execution):
         except TypeError:  # It cannot be a key.
             self._learnt.forget()
             return None
-        for segment in segments:
-            if type(segment.result) is not kind:
-                continue
-            for location, value in segment.reads:
-                if heap[location] is not value and not is_same(heap[location], value):
-                    break
-            else:
-                for location, value in segment.writes:
-                    heap[location] = value
-                if segment.is_holding_changed:
-                    self.tasks[thread].restore(segment.point.holding)
-                if segment.plain:
-                    self._plain += segment.plain
-                break
-        else:
-            found = self._learn(thread, result)
-            if found is None:
+        segment = next(
+            (one for one in segments if type(one.result) is kind and holds(heap, one.reads)), None
+        )
+        if segment is None:
+            segment = self._learn(thread, result)
+            if segment is None:
                 return None
-            segment = found
+        else:
+            for location, value in segment.writes:
+                heap[location] = value
+            if segment.is_holding_changed:
+                self.tasks[thread].restore(segment.point.holding)
+            self._plain += segment.plain
         point = self._points[thread] = segment.point
         self.pending[thread] = point.step
         return segment
