@@ -14,7 +14,7 @@ Threads that wait with a condition race with every access of what they wait for.
 """
 
 from collections import defaultdict
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 from movable.driver.steps import (
     ACQUIRE,
@@ -56,21 +56,14 @@ def conflict(first: Accesses, second: Accesses) -> bool:
     return False
 
 
-class _Place:
-    """The events that accessed one location: a mask for each kind of access, and of all."""
+Place = list[int]
+"""The events that accessed one location: a mask of all, then one for each kind of access."""
 
-    __slots__ = ("every", "kinds")
+Footprint = tuple[tuple[Place, int], ...]
+"""Where the accesses of a step are kept, with the index of their kind's mask."""
 
-    def __init__(self) -> None:
-        self.kinds, self.every = [0] * len(KIND_NAMES), 0
-
-    def conflicting(self, kind: int) -> int:
-        """Return the events whose access does not commute with one of `kind`."""
-        return self.every & ~self.kinds[kind] if kind <= DROP else self.every
-
-
-Footprint = tuple[tuple[_Place, int], ...]
-"""Where the accesses of a step are kept, with their kinds."""
+LAST_COMMUTING: Final = DROP + 1
+"""The last index of a kind that commutes with itself."""
 
 
 class Trace:
@@ -89,22 +82,25 @@ class Trace:
         self.races: list[tuple[int, bool]] = []
         self._pasts: list[list[int]] = [[0] for _ in range(nr_threads)]
         self._of_thread = [0] * nr_threads
-        self._places: defaultdict[int, _Place] = defaultdict(_Place)
+        self._places: defaultdict[int, Place] = defaultdict(lambda: [0] * (len(KIND_NAMES) + 1))
         self._footprints: dict[Accesses, Footprint] = {}
+        self._marks: list[Footprint] = []
+        """Of each event."""
         self._plain: dict[int, list[tuple[int, int, bool]]] = {}
 
     def truncate(self, length: int) -> None:
         """Forget all events from `length` on."""
-        events, plain_history, kept = self.events, self._plain, (1 << length) - 1
-        for thread, accesses, plain, _ in events[length:]:
-            self._pasts[thread].pop()
-            self._of_thread[thread] &= kept
-            for place, kind in self._footprints[accesses]:
-                place.every &= kept
-                place.kinds[kind] &= kept
+        events, pasts, kept = self.events, self._pasts, (1 << length) - 1
+        for footprint in self._marks[length:]:
+            for place, index in footprint:
+                place[0] &= kept
+                place[index] &= kept
+        for thread, _, plain, _ in events[length:]:
+            pasts[thread].pop()
             for location, _ in plain:
-                plain_history[location].pop()
-        del events[length:]
+                self._plain[location].pop()
+        self._of_thread = [mask & kept for mask in self._of_thread]
+        del events[length:], self._marks[length:]
         self.races = []
 
     def push(
@@ -112,32 +108,31 @@ class Trace:
     ) -> PlainRace | None:
         """Add an event, and return a data race that it completes, None if there is none."""
         events, pasts = self.events, self._pasts[thread]
-        number = len(events)
-        bit = 1 << number
-        past = pasts[-1]
+        bit, past = 1 << len(events), pasts[-1]
         footprint = self._footprints.get(accesses)
         if footprint is None:
             footprint = self._footprint(accesses)
         if is_blocking:
             past, self.races = self._wait(past, footprint)
+            for place, index in footprint:
+                place[0] |= bit
+                place[index] |= bit
         else:
             others = 0
-            for place, kind in footprint:
-                others |= place.every & ~place.kinds[kind] if kind <= DROP else place.every
-            others &= ~past
+            for place, index in footprint:
+                every = place[0]
+                others |= every & ~place[index] if index <= LAST_COMMUTING else every
+                place[0] = every | bit
+                place[index] |= bit
+            others &= ~(past | bit)
             if others:
                 past, self.races = self._order(past, others)
         past |= bit
         self._of_thread[thread] |= bit
-        for place, kind in footprint:
-            place.every |= bit
-            place.kinds[kind] |= bit
         pasts.append(past)
         events.append((thread, accesses, plain, past))
-        found: PlainRace | None = None
-        for location, is_write in plain:
-            found = self._note_plain(number, thread, location, is_write) or found
-        return found
+        self._marks.append(footprint)
+        return self._note_plain(thread, plain) if plain else None
 
     def races_of(
         self, thread: int, accesses: Accesses, is_blocking: bool
@@ -147,8 +142,8 @@ class Trace:
         if is_blocking:
             return self._wait(past, footprint)
         others = 0
-        for place, kind in footprint:
-            others |= place.conflicting(kind)
+        for place, index in footprint:
+            others |= _conflicting(place, index)
         return self._order(past, others & ~past)
 
     def past_of(self, thread: int) -> int:
@@ -162,7 +157,7 @@ class Trace:
     def _footprint(self, accesses: Accesses) -> Footprint:
         known = self._footprints.get(accesses)
         if known is None:
-            known = tuple((self._places[location], kind) for location, kind in accesses)
+            known = tuple((self._places[location], kind + 1) for location, kind in accesses)
             self._footprints[accesses] = known
         return known
 
@@ -179,11 +174,11 @@ class Trace:
     def _wait(self, before: int, footprint: Footprint) -> tuple[int, list[tuple[int, bool]]]:
         """Return the past and the races of a step that waits until it can happen."""
         forced = racing = ordering = 0
-        for place, kind in footprint:
-            if kind != ACQUIRE:
-                forced |= place.conflicting(kind)
+        for place, index in footprint:
+            if index != ACQUIRE + 1:
+                forced |= _conflicting(place, index)
                 continue
-            kinds = place.kinds
+            _, *kinds = place
             since = kinds[RELEASE].bit_length()  # The last release ends what came before it.
             if since:
                 ordering |= 1 << (since - 1)
@@ -203,17 +198,21 @@ class Trace:
                 past |= events[number][3]
         return past, races
 
-    def _note_plain(
-        self, number: int, thread: int, location: int, is_write: bool
-    ) -> PlainRace | None:
-        entries = self._plain.setdefault(location, [])
-        past, found = self._pasts[thread][-1], None
-        for other, other_thread, was_write in reversed(entries):
-            # What follows a step is ordered only by a later step of its thread: a lock that the
-            # step released does not cover it.
-            is_ordered = (past & self._of_thread[other_thread]) >> (other + 1)
-            if other_thread != thread and (is_write or was_write) and not is_ordered:
-                found = PlainRace(location, other, number)
-                break
-        entries.append((number, thread, is_write))
+    def _note_plain(self, thread: int, plain: Plain) -> PlainRace | None:
+        number, past, found = len(self.events) - 1, self._pasts[thread][-1], None
+        for location, is_write in plain:
+            entries = self._plain.setdefault(location, [])
+            for other, other_thread, was_write in reversed(entries):
+                # What follows a step is ordered only by a later step of its thread: a lock that
+                # the step released does not cover it.
+                is_ordered = (past & self._of_thread[other_thread]) >> (other + 1)
+                if other_thread != thread and (is_write or was_write) and not is_ordered:
+                    found = PlainRace(location, other, number)
+                    break
+            entries.append((number, thread, is_write))
         return found
+
+
+def _conflicting(place: Place, index: int) -> int:
+    """Return the events whose access does not commute with one of that kind."""
+    return place[0] & ~place[index] if index <= LAST_COMMUTING else place[0]
