@@ -92,8 +92,10 @@ class TarReader:
             header = self._take(_BLOCK, at_end_ok=True)
             if not header and not self._is_archive:
                 raise self._error("is empty; a capture that failed may have left it")
-            if not header.strip(b"\0"):
-                return  # The end mark, or the end of a file without one.
+            if not header.strip(b"\0"):  # The end mark, or the end of a file without one.
+                while self._read(_CHUNK_BYTES):
+                    pass  # What compressed it keeps a checksum behind everything else.
+                return
             kind, name, nr_bytes = self._parse_header(header)
             self._is_archive = True
             if kind in b"xgLK":

@@ -198,9 +198,9 @@ def choose_rules(release: str) -> ChosenRules:
         return ChosenRules(modelled[1], RULES[modelled[1]], modelled[1] in ("6.1", "6.12"))
     match = re.match(r"(\d+)\.(\d+)", release)
     if match is None:
+        what = f"from {release!r}" if release else "without Linux's /proc/version"
         raise UnsupportedKernelError(
-            f"cannot tell the kernel's version from {release!r}; choose one with --rules "
-            f"({', '.join(RULES)})"
+            f"cannot tell the kernel's version {what}; choose one with --rules ({', '.join(RULES)})"
         )
     version = (int(match[1]), int(match[2]))
     for name, first, end in _RANGES:

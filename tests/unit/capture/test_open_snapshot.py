@@ -1,5 +1,6 @@
 """open_snapshot: directories and archives, good and bad."""
 
+import gzip
 import lzma
 import tarfile
 from pathlib import Path
@@ -357,6 +358,26 @@ def test_a_cut_compressed_archive_is_refused(tmp_path: Path, flat: Path, mode: s
     whole = write_tar(tmp_path / "host.tar", files_below(flat), f"w:{mode}").read_bytes()
     path = tmp_path / "cut.tar"
     path.write_bytes(whole[: len(whole) // 2])
+
+    assert "cannot be decompressed" in why_refused(path)
+
+
+@pytest.mark.parametrize("mode", ["gz", "xz", "zst"])
+def test_an_archive_whose_checksum_is_wrong_is_refused(
+    tmp_path: Path, flat: Path, mode: str
+) -> None:
+    """The checksum stands behind everything that is needed of the archive."""
+    plain = write_tar(tmp_path / "host.tar", files_below(flat)).read_bytes()
+    packs = {
+        "gz": gzip.compress,
+        "xz": lambda data: lzma.compress(data, check=lzma.CHECK_CRC32),
+        "zst": zstandard.ZstdCompressor(write_checksum=True).compress,
+    }
+    packed = bytearray(packs[mode](plain))
+    # Where it stands: xz has 12 + 12 bytes of index and footer behind it, gzip a length.
+    packed[{"gz": -8, "xz": -28, "zst": -4}[mode]] ^= 1
+    path = tmp_path / "host.tar.packed"
+    path.write_bytes(packed)
 
     assert "cannot be decompressed" in why_refused(path)
 
