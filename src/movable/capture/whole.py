@@ -2,8 +2,9 @@
 
 import os
 import shutil
-from collections.abc import Callable
-from contextlib import suppress
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import BinaryIO
 
@@ -111,6 +112,43 @@ def replace_directory(made: Path, directory: Path, *, force: bool) -> None:
             aside.rename(directory)
     sync_directory(directory.parent)
     shutil.rmtree(aside, ignore_errors=True)
+
+
+@contextmanager
+def new_directory(directory: Path, parts: frozenset[str], *, force: bool) -> Iterator[Path]:
+    """Yield a directory beside `directory` that gets its name when the body is done.
+
+    Args:
+        directory: what is wanted; a directory of that name must be empty.
+        parts: what is written into it.
+        force: whether one that holds nothing but `parts` may be replaced.
+
+    Raises:
+        SnapshotError: it holds something, or it cannot be written.
+        PrivilegeError: the directory may not be written to.
+    """
+    try:
+        found = {path.name for path in directory.iterdir()} if directory.exists() else set()
+        if not found <= parts:
+            text = f"holds {min(found - parts)!r}; choose a directory that is new, or empty"
+            raise SnapshotError(f"{directory}: {text}")
+        if found and not force:
+            raise _exists(directory)
+        directory = directory.resolve()
+        made = Path(tempfile.mkdtemp(prefix=f".{directory.name}.", dir=directory.parent))
+        try:
+            yield made
+            made.chmod(0o755)
+            replace_directory(made, directory, force=force)
+        finally:
+            shutil.rmtree(made, ignore_errors=True)
+    except PermissionError as error:
+        raise PrivilegeError(str(directory.parent), "write permission", act="write to") from error
+    except OSError as error:
+        reason = error.strerror or str(error)
+        raise SnapshotError(
+            f"{directory}: not written: {reason}; nothing was left behind"
+        ) from error
 
 
 def sync_directory(directory: Path) -> None:

@@ -1,6 +1,7 @@
 """``movable run``: a scenario on the machine model."""
 
 import argparse
+from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -44,7 +45,9 @@ examples:
         parser.add_argument(
             "--html", type=Path, metavar="FILE", help="write the page map before and after"
         )
-        parser.add_argument("--force", action="store_true", help="replace FILE if it exists")
+        parser.add_argument(
+            "--force", action="store_true", help="replace FILE, or DIR, if it exists"
+        )
 
     def run(self, args: argparse.Namespace, output: Output) -> int:
         """Run the scenario, and show what it led to."""
@@ -61,10 +64,18 @@ examples:
             from movable.capture.whole import check_target
 
             check_target(args.html, force=args.force)
-        with output.progress(f"running {scenario.name} (the first time, this compiles)"):
+        with ExitStack() as stack:
+            directory: Path | None = None
+            if args.save is not None:
+                from movable.capture.whole import new_directory
+
+                made = new_directory(args.save, frozenset(("before", "after")), force=args.force)
+                directory = stack.enter_context(made)
+            seen = _Seen(directory, wants_html=args.html is not None)
+            doing = f"running {scenario.name} (the first time, this compiles)"
+            stack.enter_context(output.progress(doing))
             from movable.model.scenario_run import run_scenario
 
-            seen = _Seen(args)
             result = run_scenario(scenario, seed=args.seed, watch=seen.look)
         if args.html is not None:
             seen.write_html(result, args.html, force=args.force)
@@ -80,9 +91,8 @@ examples:
 class _Seen:
     """Keeps what a machine looks like before and after."""
 
-    def __init__(self, args: argparse.Namespace) -> None:
-        self._directory: Path | None = args.save
-        self._wants_html = args.html is not None
+    def __init__(self, directory: Path | None, *, wants_html: bool) -> None:
+        self._directory, self._wants_html = directory, wants_html
         self._states: dict[str, NDArray[np.uint8]] = {}
 
     def look(self, when: str, machine: "Machine") -> None:

@@ -99,8 +99,8 @@ _LARGE: Final = (PageKind.ANON, PageKind.FILE, PageKind.SHMEM)
 def write_procfs(machine: "Machine", directory: Path) -> None:
     """Write the files into `directory`, which is made if it is not there."""
     directory.mkdir(parents=True, exist_ok=True)
-    kpageflags(machine).astype("<u8").tofile(directory / "kpageflags")
-    kpagecount(machine).astype("<u8").tofile(directory / "kpagecount")
+    (directory / "kpageflags").write_bytes(kpageflags(machine).astype("<u8").data)
+    (directory / "kpagecount").write_bytes(kpagecount(machine).astype("<u8").data)
     for name, text in texts(machine).items():
         (directory / name).write_text(text, encoding="utf-8")
 

@@ -59,6 +59,8 @@ def test_saved_machines_are_snapshots_for_other_commands(
                  ["diff", f"{place}#before", f"{place}#after"], [str(place)]):  # fmt: skip
         assert run(argv) == 0, capsys.readouterr().err
         assert capsys.readouterr().out
+    assert run(["run", str(file), "--save", str(place)]) == 1, "overwrote it without --force"
+    assert "exists already" in capsys.readouterr().err
 
 
 def test_html_is_one_file_with_both_maps(
