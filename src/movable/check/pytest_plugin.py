@@ -6,7 +6,7 @@ A schedule that failed is kept in pytest's cache and repeated first the next tim
 import inspect
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import pytest
 
@@ -18,6 +18,10 @@ from movable.check.timeline import record, timeline_text
 from movable.check.verdict import Violation
 from movable.driver.load import checksum
 from movable.driver.protocol import Driver
+
+_SECTION: Final = "movable"
+_NOT_PROVED: Final = f"Captured {_SECTION} call"
+"""How pytest calls that section in a report."""
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -50,6 +54,20 @@ class DriverCollector(pytest.Collector):
             item: ScenarioItem = ScenarioItem.from_parent(self, name=one.name.replace(" ", "-"))
             item.driver, item.scenario = self.driver, one
             yield item
+
+
+def pytest_terminal_summary(terminalreporter: Any) -> None:  # noqa: ANN401
+    """Name the scenarios that passed without a proof."""
+    doubtful = [
+        f"{report.nodeid}: {text}"
+        for report in terminalreporter.stats.get("passed", [])
+        for title, text in report.sections
+        if title == _NOT_PROVED
+    ]
+    if doubtful:
+        terminalreporter.section("movable: not proved")
+        for line in doubtful:
+            terminalreporter.line(line)
 
 
 class RaceFound(Exception):
@@ -88,7 +106,8 @@ class ScenarioItem(pytest.Item):
             cache.set(key, broken.token if broken is not None else None)
         if verdict.violation is not None:
             raise RaceFound(verdict.violation, self._schedule(verdict.violation.token))
-        self.add_report_section("call", "movable", verdict.describe())
+        if not verdict.is_exhaustive:
+            self.add_report_section("call", _SECTION, verdict.describe())
 
     def _replay(self, token: str, source: str) -> None:
         found = replay_token(self.driver, token, source).finding

@@ -53,13 +53,16 @@ def letters_of(threads: dict[str, int]) -> str:
     """Return the letters of a scenario.
 
     Raises:
-        TypeError: there is no such kind of thread.
+        TypeError: there is no such kind of thread, or none is wanted.
     """
     kinds = {"compact": "C", "putback": "B"} | {kind: letter for letter, kind in LETTERS.items()}
     unknown = [kind for kind in threads if kind not in kinds]
     if unknown:
         raise TypeError(f"no thread {unknown[0]!r}: there are {', '.join(kinds)}")
-    return "".join(letter * threads.get(kind, 0) for kind, letter in kinds.items())
+    letters = "".join(letter * threads.get(kind, 0) for kind, letter in kinds.items())
+    if not letters:
+        raise TypeError(f"a scenario needs a thread: {', '.join(kinds)}")
+    return letters
 
 
 def scenarios(

@@ -57,6 +57,23 @@ def test_pytest_shows_the_schedule_of_a_violation_and_repeats_it_first(tmp_path:
     assert "1 failed, 2 passed" in run_pytest(tmp_path, "-p", "no:cacheprovider")
 
 
+def test_pytest_names_what_passed_without_a_proof(tmp_path: Path) -> None:
+    (tmp_path / "test_mine.py").write_text(TESTS)
+
+    whole = run_pytest(tmp_path, "-k", "TestedShelf")
+    bounded = run_pytest(tmp_path, "-k", "TestedShelf", "--movable-strategy", "icb:1")
+
+    assert "2 passed" in whole
+    assert "not proved" not in whole
+    assert "movable: not proved" in bounded
+    assert "::B,F-pages=1-faults=0: no bug up to 1 preemption" in bounded
+
+
+def test_a_scenario_without_threads_is_refused() -> None:
+    with pytest.raises(TypeError, match="needs a thread"):
+        scenario(free=0)
+
+
 def test_threads_are_counted_by_kind() -> None:
     assert letters_of({"compact": 2, "free": 1}) == "CCF"
 
