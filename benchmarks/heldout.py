@@ -24,6 +24,9 @@ from movable.report.score_text import score_markdown
 
 FIDELITY = Path(__file__).parents[1] / "docs" / "fidelity.md"
 ALL, NEW, LAST = ("6.1", "6.12", "6.17"), ("6.12", "6.17"), ("6.12",)
+OTHERS = ("6.16", "6.18", "7.2", "7.3")
+"""Recorded if they are named, with what 6.17 has: Debian's archive has them today."""
+
 WITH_MODULE = ("6.1", "6.12")
 COMPACT = "compact_memory"
 TWO = "cpus = 2"
@@ -253,7 +256,8 @@ def recorded(
 ) -> Iterator[Path]:
     """Record what `directory` lacks, and yield the path of each recording."""
     for name, memory, kernels, lab, steps in SCENARIOS:
-        for kernel in kernels if name.startswith(only) else ():
+        others = OTHERS if "6.17" in kernels else ()
+        for kernel in (*kernels, *others) if name.startswith(only) else ():
             if kernel not in releases:
                 continue
             path = directory / f"{name}-{kernel}"
@@ -304,7 +308,7 @@ def main() -> None:
     parser.add_argument("directory", type=Path)
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--only", default="")
-    parser.add_argument("--kernel", action="append", choices=ALL)
+    parser.add_argument("--kernel", action="append", choices=(*ALL, *OTHERS))
     parser.add_argument("--write", action="store_true")
     options = parser.parse_args()
     releases = options.kernel or ALL

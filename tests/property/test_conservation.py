@@ -12,7 +12,7 @@ from oracle.buddy import FreePages
 from oracle.zone import Layout
 from zones import layouts
 
-RULES = ("6.1", "6.12", "6.17")
+RULES = ("6.1", "6.4", "6.9", "6.12", "6.17")
 SETTINGS = settings(
     max_examples=30,
     deadline=None,

@@ -32,7 +32,7 @@ def add_rules(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--rules",
         metavar="NAME",
-        help="apply this kernel's rules (6.1, 6.12, 6.17) whatever the snapshot's release",
+        help="apply this kernel's rules (6.1 to 6.17) whatever the snapshot's release",
     )
 
 

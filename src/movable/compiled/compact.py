@@ -205,15 +205,15 @@ def begin_zone(zone: np.void, cc: np.void) -> None:
 def after_failure(rules: np.void, cc: np.void) -> bool:
     """Decide what follows a failed migration; return whether to scan the pageblock again.
 
-    Source: compact_zone(), mm/compaction.c: ``rescan`` in 6.12, the skipped sub-block in 6.1.
+    Source: compact_zone(), mm/compaction.c: ``rescan`` in 6.3 and 6.12, the skipped sub-block in
+    6.1.
     """
     if rules["finish_pageblock"]:
-        if (
-            cc["migrate_pfn"] % PAGEBLOCK_NR_PAGES != 0
-            and not cc["ignore_skip_hint"]
-            and not cc["finish_pageblock"]
-            and cc["mode"] != MIGRATE_SYNC
-        ):
+        is_wanted = bool(cc["direct"])
+        if rules["rescan_any_run"]:
+            is_left = cc["migrate_pfn"] % PAGEBLOCK_NR_PAGES != 0
+            is_wanted = is_left and not cc["ignore_skip_hint"]
+        if is_wanted and not cc["finish_pageblock"] and cc["mode"] != MIGRATE_SYNC:
             cc["finish_pageblock"] = 1
             return True
     elif cc["direct"] and cc["mode"] == MIGRATE_ASYNC:

@@ -134,7 +134,7 @@ def take_fast_start(pages: Pages, zone: np.void, rules: np.void, cc: np.void, bl
     if start_pfn == 0 or (start_pfn != FAST_START_USED_UP and block < start_pfn):
         cc["fast_start_pfn"] = block
     cc["fast_search_fail"] = 0
-    if rules["fast_find_marks_skip"]:
+    if not rules["fast_find_keeps_bit"]:
         pages.skip[block >> PAGEBLOCK_ORDER] = 1
     return max(pageblock_start(block), int(zone["start_pfn"]))
 
@@ -263,7 +263,8 @@ def finish_fast_free(
                 cc["free_pfn"] = highest
             elif cc["direct"]:
                 first = max(min_pfn, int(zone["start_pfn"]))
-                if not rules["large_folios"] or suitable_migration_target(pages, rules, cc, first):
+                is_any = not rules["fast_free_tests_target"]
+                if is_any or suitable_migration_target(pages, rules, cc, first):
                     page = first
                 cc["free_pfn"] = min_pfn
     if highest and highest >= zone["cached_free_pfn"]:
@@ -285,7 +286,7 @@ def fast_isolate_around(pages: Pages, zone: np.void, rules: np.void, cc: np.void
     start_pfn = max(pageblock_start(pfn), int(zone["start_pfn"]))
     end_pfn = min(pageblock_start(pfn) + PAGEBLOCK_NR_PAGES, int(zone["end_pfn"]))
     found = isolate_freepages_block(pages, zone, rules, cc, start_pfn, end_pfn, int64(1))
-    if rules["large_folios"]:
+    if rules["fast_around_marks_scanned"]:
         is_done = found.next_pfn == end_pfn
     else:
         is_done = cc["nr_freepages"] < cc["nr_migratepages"]

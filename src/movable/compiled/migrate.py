@@ -223,7 +223,7 @@ def draw_batch(pages: Pages, zone: np.void, rules: np.void, cc: np.void) -> Draw
     for folio in range(nr_taken - 1, -1, -1):
         src = int(cc["isolated"][folio])
         order = int64(pages.order[src])
-        if order > 0 and is_partially_mapped(pages, src):
+        if order > 0 and rules["splits_partly_mapped"] and is_partially_mapped(pages, src):
             nr_pieces = split_folio(pages, rules, cc, src, nr_pieces)
             result = 1
             continue

@@ -245,7 +245,7 @@ def isolate_migratepages_block(
             nr_taken += plain.nr_taken
             nr_isolated += plain.nr_taken
             nr_scanned += plain.nr_pages if rules["count_jumps"] else plain.nr_steps
-            is_marked |= plain.is_marked and (at_start or not rules["finish_pageblock"])
+            is_marked |= plain.is_marked and (at_start or not rules["marks_at_first_source"])
             if pfn >= end_pfn or plain.is_full:
                 break
         if fail_fast and pfn >= edge:
@@ -256,12 +256,13 @@ def isolate_migratepages_block(
         order = int64(pages.order[pfn])
         nr_pages = 1 << order
         if role >= LRU and takes_folio(rules, cc, order):
-            if role != DRIVER and not is_marked and (at_start or not rules["finish_pageblock"]):
+            is_start = at_start or not rules["marks_at_first_source"]
+            if role != DRIVER and not is_marked and is_start:
                 is_marked = True
-                is_first = at_start and (rules["finish_pageblock"] or pfn == low_pfn)
+                is_first = at_start and (rules["marks_at_first_source"] or pfn == low_pfn)
                 if is_first and test_and_set_skip(pages, cc, pfn):
                     nr_scanned += 1
-                    pfn = end_pfn if rules["finish_pageblock"] else pfn
+                    pfn = end_pfn if rules["marked_is_left"] else pfn
                     break
             cc["isolated"][int(cc["nr_taken"]) + nr_taken] = pfn
             nr_taken += 1

@@ -150,7 +150,7 @@ def isolate_free_word(
             is_last = cc["nr_migratepages"] <= cc["nr_freepages"]
         else:
             nr_pages = nr_stepped(rules, pfn, order, end_pfn)
-            nr_scanned += nr_pages - 1 if rules["free_scan_bounded_jump"] else 0
+            nr_scanned += nr_pages - 1 if rules["count_jumps"] else 0
         pfn += nr_pages
         firsts &= ~bits_between(0, pfn - word_pfn)
     if rules["large_folios"]:
@@ -206,7 +206,7 @@ def isolate_freepages_block(
             is_last = cc["nr_migratepages"] <= cc["nr_freepages"]
         elif order > 0:
             nr_pages = nr_stepped(rules, pfn, order, end_pfn)
-            nr_scanned += nr_pages - 1 if rules["free_scan_bounded_jump"] else 0
+            nr_scanned += nr_pages - 1 if rules["count_jumps"] else 0
         pfn += nr_pages if is_last else nr_pages - 1 + stride
     cc["total_free_scanned"] += nr_scanned
     return Targets(min(pfn, end_pfn), nr_isolated)

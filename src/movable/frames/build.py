@@ -206,12 +206,23 @@ class _Draft:
         )
 
     def _doubt_rules(self) -> None:
-        if not self.chosen.is_checked:
+        name, release = self.chosen.name, self.snapshot.release
+        if self.chosen.is_composed:
+            self.doubts.append(
+                Doubt(
+                    "rules-composed",
+                    f"the rules of {name} were put together from what kernel source says each "
+                    "release changed between the recorded 6.1, 6.12 and 6.16: no recording of "
+                    f"{name} was there to check them; what a vendor has carried into {release} "
+                    "from later kernels, its number does not tell",
+                )
+            )
+        elif not self.chosen.is_checked:
             self.doubts.append(
                 Doubt(
                     "rules-unchecked",
-                    f"the rules called {self.chosen.name} were not checked against recordings of "
-                    f"Linux {self.snapshot.release}",
+                    f"the rules called {name} were not checked against recordings of Linux "
+                    f"{release}",
                 )
             )
 

@@ -49,6 +49,7 @@ from movable.mm.flags import (
     KPF_UPTODATE,
     KPF_WRITEBACK,
     KPF_ZERO_PAGE,
+    LINUX_6_10,
     LINUX_6_12,
     LINUX_2015,
     Dialect,
@@ -139,7 +140,8 @@ class WordMeaning:
         if word >> KPF_ANON & 1:
             if is_unevictable:
                 return PageKind.ANON_MLOCKED
-            is_ksm = word >> KPF_KSM & 1 and self.dialect is not LINUX_6_12
+            tells_ksm = self.dialect not in (LINUX_6_10, LINUX_6_12)
+            is_ksm = word >> KPF_KSM & 1 and tells_ksm
             return PageKind.KSM if is_ksm else PageKind.ANON
         if word >> KPF_SWAPBACKED & 1:
             return PageKind.SHMEM_UNEVICTABLE if is_unevictable else PageKind.SHMEM

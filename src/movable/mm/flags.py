@@ -88,12 +88,13 @@ LINUX_4_3: Final = Dialect(
 """4.3 to 5.0: 23 is BALLOON, 25 is IDLE."""
 
 LINUX_5_1: Final = Dialect("5.1", dict(_NAMES) | {KPF_OWNER_2: "mappedtodisk"})
-"""5.1 to 6.11: 23 is OFFLINE, 26 PGTABLE, 34 MAPPEDTODISK."""
+"""5.1 to 6.9: 23 is OFFLINE, 26 PGTABLE, 34 MAPPEDTODISK."""
+
+LINUX_6_10: Final = Dialect("6.10", LINUX_5_1.names)
+"""6.10 and 6.11: the same bits, but KSM is set for every anonymous page."""
 
 LINUX_6_12: Final = Dialect("6.12", {bit: name for bit, name in _NAMES.items() if bit != 39})
 """6.12 and later: 34 is OWNER_2, UNCACHED is gone."""
-
-DIALECTS: Final[tuple[Dialect, ...]] = (LINUX_2015, LINUX_4_3, LINUX_5_1, LINUX_6_12)
 
 
 def dialect_of(release: str) -> Dialect:
@@ -107,4 +108,6 @@ def dialect_of(release: str) -> Dialect:
         return LINUX_2015
     if version < (5, 1):
         return LINUX_4_3
-    return LINUX_5_1 if version < (6, 12) else LINUX_6_12
+    if version < (6, 10):
+        return LINUX_5_1
+    return LINUX_6_10 if version < (6, 12) else LINUX_6_12

@@ -55,7 +55,7 @@ TOP_KEYS: Final = {
 }
 MACHINE_KEYS: Final = {
     "memory": _size("RAM", "1G"),
-    "rules": Key("the kernel whose allocator and compaction it has: 6.1, 6.12, 6.17", "6.12"),
+    "rules": Key("the kernel whose allocator and compaction it has: 6.1 to 6.17", "6.12"),
     "era": Key("the kernel whose driver pages it has: 2015, 4.8, 6.0, 6.17", "6.0"),
     "compaction": Key("whether compaction is configured in", True, bool),
     "contents": Key("whether driver pages have contents", True, bool),

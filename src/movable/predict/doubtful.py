@@ -82,7 +82,8 @@ class DoubtfulPages:
     """The pages of which /proc does not tell whether they move, in order.
 
     `touched` are anonymous pages that may be pinned: get_user_pages() marks a page REFERENCED,
-    which nothing else does to a page that was only used by its process, until reclaim looks at it.
+    which nothing else does to a page that was only used by its process, until reclaim looks at it
+    (`LinuxRules.faults_mark_referenced`: all are, and none counts).
     A few such pages are on every machine, and do not count.  `driver` may be a driver's: no flag at
     all, in a Movable pageblock.  `metadata` are block-device pages,
     `clean_metadata` such as are taken to move.  `nr_anon` counts anonymous base pages, by chunk.
@@ -102,9 +103,10 @@ class DoubtfulPages:
         none = np.zeros(0, dtype=np.int64)
         touched = np.concatenate([none, *(chunk.touched for chunk in found)])
         driver = np.concatenate([none, *(chunk.driver for chunk in found)])
+        tells = not frames.rules.rules.faults_mark_referenced
         types = frames.pageblocks.types[driver >> PAGEBLOCK_ORDER]
         return cls(
-            touched=touched if len(touched) > _MANY_TOUCHED else none,
+            touched=touched if tells and len(touched) > _MANY_TOUCHED else none,
             driver=driver[(types == MIGRATE_MOVABLE) | (types == MIGRATE_CMA)],
             metadata=np.concatenate([none, *(chunk.metadata for chunk in found)]),
             clean_metadata=np.concatenate([none, *(chunk.clean_metadata for chunk in found)]),

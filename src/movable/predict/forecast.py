@@ -131,7 +131,7 @@ def predict(
         totals=_totals(zones),
         doubts=(
             *frames.doubts,
-            *_doubts_of_action(run, truth),
+            *_doubts_of_action(frames, run, truth),
             *_doubts_of_lists(frames, action),
             *_doubts_of_pages(frames, doubtful),
         ),
@@ -295,9 +295,11 @@ def _holds_much(frames: Frames) -> bool:
     return sum(zone.nr_pcp for zone in zones) * 100 > sum(zone.present for zone in zones)
 
 
-def _doubts_of_action(run: Run, truth: Truth | None) -> Iterator[Doubt]:
+def _doubts_of_action(frames: Frames, run: Run, truth: Truth | None) -> Iterator[Doubt]:
     if run.nr_obtained is None:
         return
+    if frames.rules.gap:
+        yield Doubt("rules-gap", frames.rules.gap)
     if truth is None or truth.free_lists is None:
         yield Doubt(
             "free-list-order",

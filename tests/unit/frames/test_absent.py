@@ -124,3 +124,13 @@ def test_asking_for_the_rules_that_apply_anyway_adds_no_doubt() -> None:
 
     assert frames_of(snapshot, rules="6.12").doubts == frames_of(snapshot).doubts
     assert "rules-unchecked" in {doubt.code for doubt in frames_of(snapshot, rules="6.1").doubts}
+
+
+def test_rules_put_together_from_source_say_so() -> None:
+    snapshot = open_snapshot(GOLDEN / "anon-612-512m-k60-r16.tar.xz")
+
+    (doubt,) = [doubt for doubt in frames_of(snapshot, rules="6.8").doubts if "rules" in doubt.code]
+
+    assert doubt.code == "rules-composed"
+    assert "the rules of 6.8 were put together from what kernel source says" in doubt.text
+    assert "no recording of 6.8 was there to check them" in doubt.text
