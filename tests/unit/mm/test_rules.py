@@ -1,6 +1,7 @@
 """Which rules a release gets, field by field, and what is said of those that were not recorded."""
 
 import re
+from pathlib import Path
 
 import pytest
 
@@ -82,6 +83,14 @@ def test_every_release_from_6_1_to_6_17_can_be_named() -> None:
 
 def test_each_behaviour_has_the_release_that_brought_it() -> None:
     assert SINCE.keys() == set(LinuxRules._fields)
+
+
+def test_the_page_about_kernels_has_the_same_table() -> None:
+    page = (Path(__file__).parents[3] / "docs" / "kernels.md").read_text()
+
+    rows = re.findall(r"^\| (\d+)\.(\d+) \| `(\w+)` \|", page, flags=re.MULTILINE)
+
+    assert {name: (int(major), int(minor)) for major, minor, name in rows} == SINCE
 
 
 def test_6_1_has_none_of_the_behaviours() -> None:
