@@ -10,8 +10,8 @@ See what fragments a Linux machine's memory, and predict what compaction recover
 
 Without a command: one screen about this machine, or about SNAPSHOT.  SNAPSHOT is a .movable file,
 a directory of raw /proc files, a tarball of one, or one of the samples that come along
-(sample:gpu, sample:slab).  Every command takes it, and without it reads the live machine, for which
-it must be root.
+(sample:gpu, sample:slab).  Without it, commands look at the live machine, for which they must be
+root; that is all that capture, doctor and watch do.
 
 commands:"""
 
