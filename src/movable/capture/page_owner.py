@@ -182,7 +182,8 @@ def _row(record: bytes, stacks: dict[bytes, int], source: str, nr_lines: int) ->
     if not number and (stack := _NOT_STACK.sub(b"", stack).rstrip(b"\n")):
         number = stacks.setdefault(stack, len(stacks) + 1)
     types = _TYPES.get(found[3], _UNTOLD), _TYPES.get(found[4], _UNTOLD)
-    return Row(int(found[2], 0), int(found[1]), *types, number)
+    pfn = int(found[2], 16 if found[2].startswith(b"0x") else 10)
+    return Row(pfn, int(found[1]), *types, number)
 
 
 class Unpacked(NamedTuple):
