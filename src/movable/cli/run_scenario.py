@@ -1,7 +1,8 @@
 """``movable run``: a scenario on the machine model."""
 
 import argparse
-from contextlib import ExitStack
+import sys
+from contextlib import ExitStack, redirect_stdout
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -51,6 +52,10 @@ examples:
 
     def run(self, args: argparse.Namespace, output: Output) -> int:
         """Run the scenario, and show what it led to."""
+        with redirect_stdout(sys.stderr):  # What a driver prints is not the result.
+            return self._run(args, output)
+
+    def _run(self, args: argparse.Namespace, output: Output) -> int:
         from movable.errors import UsageError
         from movable.model.scenario import load_scenario, shipped
 

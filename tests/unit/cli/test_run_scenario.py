@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from movable.cli import run
+from movable.driver.examples import balloon
 
 pytestmark = pytest.mark.large
 
@@ -88,3 +89,23 @@ def test_without_a_scenario_it_says_which_there_are(
 ) -> None:
     assert run(argv) == 2
     assert "balloon-1g" in capsys.readouterr().err
+
+
+def test_what_a_driver_prints_is_not_in_the_result(
+    file: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    text = Path(balloon.__file__).read_text()
+    (tmp_path / "mine.py").write_text(
+        text.replace("page = await", "print('hello'); page = await", 1)
+    )
+    file.write_text(
+        SCENARIO.replace('"balloon"', '"mine.py"').replace(
+            'do = "inflate"\npages = 300',
+            'do = "call"\ndriver = "mine.py"\npath = "alloc"\ntimes = 9',
+        )
+    )
+
+    assert run(["run", str(file), "--json"]) == 0
+    told = capsys.readouterr()
+    assert json.loads(told.out)["drivers"]["balloon"]["nr_pages"] == 9
+    assert told.err.count("hello") == 9
