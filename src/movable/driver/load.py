@@ -6,7 +6,8 @@ import importlib.util
 import inspect
 import sys
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
@@ -97,7 +98,7 @@ def _drivers_in(path: Path) -> list[type[Driver]]:
     module = importlib.util.module_from_spec(spec)
     sys.modules[module_name] = module
     try:
-        with watched(IMPORT_SECONDS):
+        with watched(IMPORT_SECONDS), _importing_from(path.resolve().parent):
             spec.loader.exec_module(module)
     except UsageError:
         raise
@@ -112,6 +113,17 @@ def _drivers_in(path: Path) -> list[type[Driver]]:
         and issubclass(member, Driver)
         and member.__module__ == module_name
     ]
+
+
+@contextmanager
+def _importing_from(directory: Path) -> Iterator[None]:
+    """Let a driver import what lies beside it, as a script may."""
+    before = list(sys.path)
+    sys.path.append(str(directory))  # Behind the rest: nothing of Python's is hidden by it.
+    try:
+        yield
+    finally:
+        sys.path[:] = before
 
 
 def _line_in(path: Path, error: Exception) -> str:

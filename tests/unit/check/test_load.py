@@ -1,5 +1,6 @@
 """Drivers from files: what is refused, in one sentence with file and line."""
 
+import sys
 from pathlib import Path
 from types import ModuleType
 
@@ -92,6 +93,18 @@ def test_the_line_is_told_of_a_relative_path_too(
 
     with pytest.raises(UsageError, match=r"^mine.py:2: ValueError: no"):
         load_driver(Path("mine.py"))
+
+
+def test_a_driver_imports_what_lies_beside_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir("/")
+    (tmp_path / "beside_mine.py").write_text(HEAD.replace("Mine", "Base"))
+    file = write(tmp_path, "from beside_mine import Base\n\nclass Mine(Base):\n    pass\n")
+    before = list(sys.path)
+
+    assert load_driver(file).driver.__name__ == "Mine"
+    assert sys.path == before
 
 
 def test_a_class_is_chosen_by_name(tmp_path: Path) -> None:
