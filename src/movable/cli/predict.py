@@ -19,7 +19,7 @@ class PredictCommand:
       order:K:COUNT[:GFP]   COUNT allocations of order K; GFP is kernel or movable, with
                             +noretry or +retry_mayfail
       kcompactd[:K]         one run of kcompactd for order K
-      proactive[:N]         one proactive run at proactiveness N
+      proactive[:N]         proactive compaction at proactiveness N, until it rests
     """
 
     name = "predict"

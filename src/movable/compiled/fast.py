@@ -29,6 +29,7 @@ from movable.mm.state import NO_PAGE, Pages
 
 FAST_START_USED_UP = -2
 SCAN_START_LIMIT = 256
+BEYOND = 1 << 62
 
 
 @inlined
@@ -139,6 +140,18 @@ def take_fast_start(pages: Pages, zone: np.void, rules: np.void, cc: np.void, bl
     return max(pageblock_start(block), int(zone["start_pfn"]))
 
 
+@inlined
+def first_wanted(cc: np.void, shift: int) -> int:
+    """Return the lowest target that is high enough: a part of the way down to the sources.
+
+    Where the scanners have crossed, Linux' unsigned difference wraps around, and none is.
+    """
+    distance = cc["free_pfn"] - cc["migrate_pfn"]
+    if distance < 0:
+        return BEYOND
+    return int(pageblock_start(int(cc["free_pfn"] - (distance >> shift))))
+
+
 class ListSearch(NamedTuple):
     """What one order's list gave the fast free search; NO_PAGE where nothing."""
 
@@ -153,9 +166,8 @@ def search_free_list(
     pages: Pages, zone: np.void, cc: np.void, order: int, limit: int, highest: int
 ) -> ListSearch:
     """Look through the Movable list of `order`, from its tail, for a block high in the zone."""
-    distance = cc["free_pfn"] - cc["migrate_pfn"]
-    low_pfn = pageblock_start(int(cc["free_pfn"] - (distance >> 2)))
-    min_pfn = pageblock_start(int(cc["free_pfn"] - (distance >> 1)))
+    low_pfn = first_wanted(cc, 2)
+    min_pfn = first_wanted(cc, 1)
     found = NO_PAGE
     candidate = 0
     nr_scanned = 0
@@ -256,12 +268,11 @@ def finish_fast_free(
     if page == NO_PAGE:
         cc["fast_search_fail"] += 1
         if scan_start:
-            distance = cc["free_pfn"] - cc["migrate_pfn"]
-            min_pfn = pageblock_start(int(cc["free_pfn"] - (distance >> 1)))
+            min_pfn = first_wanted(cc, 1)
             if highest >= min_pfn:
                 page = highest
                 cc["free_pfn"] = highest
-            elif cc["direct"]:
+            elif cc["direct"] and min_pfn != BEYOND:
                 first = max(min_pfn, int(zone["start_pfn"]))
                 is_any = not rules["fast_free_tests_target"]
                 if is_any or suitable_migration_target(pages, rules, cc, first):

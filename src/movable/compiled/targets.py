@@ -35,7 +35,10 @@ from movable.mm.constants import (
     PAGEBLOCK_NR_PAGES,
     PAGEBLOCK_ORDER,
 )
+from movable.mm.kinds import PageKind
 from movable.mm.state import Pages
+
+PCP = int(PageKind.PCP)
 
 
 @inlined
@@ -105,13 +108,17 @@ class TargetWord(NamedTuple):
 
 
 @inlined
-def nr_stepped(rules: np.void, pfn: int, order: int, end_pfn: int) -> int:
+def nr_stepped(pages: Pages, rules: np.void, pfn: int, end_pfn: int) -> int:
     """Return over how many pages the free scanner goes at a page that is not free.
 
-    Gigantic pages are walked page by page.
+    Gigantic pages are walked page by page, and blocks that are held or on a per-CPU list, which
+    are no compound pages.
     """
+    kind, order = pages.kind[pfn], int64(pages.order[pfn])
     nr_pages = 1 << order
-    if order > MAX_PAGE_ORDER or (rules["free_scan_bounded_jump"] and pfn + nr_pages > end_pfn):
+    if kind in (HELD, PCP) or order > MAX_PAGE_ORDER:
+        return 1
+    if rules["free_scan_bounded_jump"] and pfn + nr_pages > end_pfn:
         return 1
     return nr_pages
 
@@ -149,7 +156,7 @@ def isolate_free_word(
             hold(zone, rules, cc, pfn, order)
             is_last = cc["nr_migratepages"] <= cc["nr_freepages"]
         else:
-            nr_pages = nr_stepped(rules, pfn, order, end_pfn)
+            nr_pages = nr_stepped(pages, rules, pfn, end_pfn)
             nr_scanned += nr_pages - 1 if rules["count_jumps"] else 0
         pfn += nr_pages
         firsts &= ~bits_between(0, pfn - word_pfn)
@@ -205,7 +212,7 @@ def isolate_freepages_block(
             nr_isolated += nr_pages
             is_last = cc["nr_migratepages"] <= cc["nr_freepages"]
         elif order > 0:
-            nr_pages = nr_stepped(rules, pfn, order, end_pfn)
+            nr_pages = nr_stepped(pages, rules, pfn, end_pfn)
             nr_scanned += nr_pages - 1 if rules["count_jumps"] else 0
         pfn += nr_pages if is_last else nr_pages - 1 + stride
     cc["total_free_scanned"] += nr_scanned

@@ -4,6 +4,7 @@ from collections import deque
 from collections.abc import Callable, Mapping
 from typing import Final
 
+from movable.capture.vmstat import parse_vmstat
 from movable.errors import UsageError
 from movable.lab.agent import Agent
 from movable.lab.kernels import Kernel
@@ -16,7 +17,9 @@ _THP: Final = "/sys/kernel/mm/transparent_hugepage"
 _MAX_IDLE_S: Final = 10
 """Lists are drained before a snapshot anyway."""
 
-_PROACTIVE_S: Final = 3
+_PROACTIVE_S: Final = 2
+_PROACTIVE_MOST_S: Final = 60
+_OF_COMPACTION: Final = ("compact_", "pgmigrate_")
 _NEEDS_DISK: Final = frozenset({"files", "compile", "drop_caches"})
 _ZRAM: Final = ("zram", "lzo_rle?")  # Its default compressor, a module of its own up to 6.11.
 _MODULES: Final[Mapping[str, tuple[str, ...]]] = {
@@ -257,9 +260,20 @@ class GuestSteps:
         self.agent.do("write /proc/sys/vm/compact_memory 1")
 
     def proactive(self, step: Table) -> None:
-        """Set vm.compaction_proactiveness, which wakes kcompactd at once (5.16 and later)."""
+        """Set vm.compaction_proactiveness, which wakes kcompactd at once (5.16 and later).
+
+        Wait until it has rested for a while: longer than the half second between two rounds.
+        """
         self.agent.do(f"write /proc/sys/vm/compaction_proactiveness {step.number('proactiveness')}")
-        self.agent.do(f"sleep {_PROACTIVE_S}")
+        before: Mapping[str, int] = {}
+        for _ in range(0, _PROACTIVE_MOST_S, _PROACTIVE_S):
+            self.agent.do(f"sleep {_PROACTIVE_S}")
+            counters = parse_vmstat(self.agent.read("/proc/vmstat"), source="/proc/vmstat")
+            now = {key: counters[key] for key in counters if key.startswith(_OF_COMPACTION)}
+            if now == before:
+                return
+            before = now
+        self.notes.append(f"proactive compaction went on for {_PROACTIVE_MOST_S} s, and still does")
 
     def write(self, step: Table) -> None:
         """Write to a file."""

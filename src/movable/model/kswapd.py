@@ -23,18 +23,19 @@ from movable.mm.state import Pages
 from movable.model.zone import Zone
 
 MAX_RECLAIM_RETRIES: Final = 16
-_BOOST_PERCENT: Final = 150  # vm.watermark_boost_factor, as after boot
+BOOST_FACTOR: Final = 15_000
+"""vm.watermark_boost_factor after boot, in ten-thousandths of the high watermark."""
 _LEAST_MANAGED: Final = 4 * PAGEBLOCK_NR_PAGES
 
 
-def allow_boost(zone: Zone) -> None:
-    """Let fallbacks boost the watermarks of `zone`.
+def allow_boost(zone: Zone, factor: int = BOOST_FACTOR) -> None:
+    """Let fallbacks boost the watermarks of `zone`, up to `factor`; 0 turns boosts off.
 
     Source: boost_watermark(), mm/page_alloc.c.
     """
     record = zone.record
-    if zone.info.managed >= _LEAST_MANAGED:
-        most = int(record["high"]) * _BOOST_PERCENT // 100
+    if factor and zone.info.managed >= _LEAST_MANAGED:
+        most = int(record["high"]) * factor // 10_000
         record["max_boost"] = max(PAGEBLOCK_NR_PAGES, most)
 
 

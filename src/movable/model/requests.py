@@ -13,7 +13,7 @@ from movable.mm.kinds import PageKind
 from movable.mm.state import NO_PAGE
 from movable.model.alloc import Allocator
 from movable.model.gfp import GFP_HUGETLB, Gfp
-from movable.model.kswapd import Kswapd, allow_boost
+from movable.model.kswapd import BOOST_FACTOR, Kswapd, allow_boost
 from movable.model.run import Machine, Run, extfrag_threshold, machine_of, zonelists
 from movable.model.zone import ZONE_INDEX, Zone
 
@@ -85,9 +85,14 @@ def _task(machine: Machine, zones: Sequence[Zone], highest: int, truth: Truth | 
         highest=highest,
     )
     for zone in reversed(zones):
-        allow_boost(zone)
+        allow_boost(zone, boost_factor(machine.frames))
     daemons |= _kswapds(machine, zones, task, knows_lists=truth is not None)
     return task
+
+
+def boost_factor(frames: Frames) -> int:
+    """Return vm.watermark_boost_factor of the machine."""
+    return frames.snapshot.sysctls.get("vm.watermark_boost_factor", BOOST_FACTOR)
 
 
 def _kswapds(

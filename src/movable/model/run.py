@@ -52,6 +52,8 @@ RESULT_NAMES = {
 }
 """As the compaction tracepoints name them."""
 
+_ROUNDS_PER_SECOND = 2  # HPAGE_FRAG_CHECK_INTERVAL_MSEC is 500.
+
 
 @dataclass(frozen=True, slots=True)
 class ZoneRun:
@@ -238,30 +240,47 @@ def kcompactd(
 
 
 def proactive(frames: Frames, roles: NDArray[np.uint8], proactiveness: int) -> Run:
-    """One run of proactive compaction, if the node's score calls for it.
+    """Proactive compaction, if a node's score calls for it: round after round, twice a second.
 
-    Per-CPU lists shrink once a second, and what is on them does not count for the score: one such
-    step is taken to lie between the snapshot and the run.
+    The end is a score that no longer calls for it, or a round that did not lower it: the next one
+    then is 32 s away.  Per-CPU lists shrink once a second, and what is on them does not count for
+    the score: one such step is taken to lie between the snapshot and the first round, and one after
+    every second round.
 
-    Source: proactive_compact_node(), should_proactive_compact_node(), mm/compaction.c.
+    Source: kcompactd(), compact_node(), should_proactive_compact_node(), mm/compaction.c.
     """
     machine = machine_of(frames, roles, has_lists=False)
-    rules = record_of(machine.rules)
-    if machine.rules.pcp_auto_high:
-        for zone in machine.zones:
-            decay_pcp_high(machine.pages, zone.record)
-    low, high = proactive_marks(machine.rules, proactiveness)
+    marks = proactive_marks(machine.rules, proactiveness)
     for zones in zonelists(machine.zones, ZONE_INDEX["Movable"]):
-        if _node_score(zones) <= high:
-            continue
-        for zone in reversed(zones):
-            cc = new_control()
-            cc["mode"] = MIGRATE_SYNC_LIGHT
-            cc["whole_zone"] = cc["ignore_skip_hint"] = cc["proactive"] = 1
-            cc["low_mark"] = low
-            compact_zone(machine.pages, zone.record, rules, cc)
-            zone.done.add(cc)
+        nr_rounds = 0
+        is_lower = True
+        while is_lower:
+            if nr_rounds % _ROUNDS_PER_SECOND == 0 and machine.rules.pcp_auto_high:
+                for zone in zones:
+                    decay_pcp_high(machine.pages, zone.record)
+            is_lower = _proactive_round(machine, zones, marks)
+            nr_rounds += 1
     return machine.finish()
+
+
+def _proactive_round(machine: Machine, zones: list[Zone], marks: tuple[int, int]) -> bool:
+    """Compact a node's zones if its score is above the high mark; return if that lowered it.
+
+    Args:
+        zones: highest first.
+    """
+    low, high = marks
+    before = _node_score(zones)
+    if before <= high:
+        return False
+    for zone in reversed(zones):
+        cc = new_control()
+        cc["mode"] = MIGRATE_SYNC_LIGHT
+        cc["whole_zone"] = cc["ignore_skip_hint"] = cc["proactive"] = 1
+        cc["low_mark"] = low
+        compact_zone(machine.pages, zone.record, record_of(machine.rules), cc)
+        zone.done.add(cc)
+    return _node_score(zones) < before
 
 
 def proactive_marks(rules: LinuxRules, proactiveness: int) -> tuple[int, int]:

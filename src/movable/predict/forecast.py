@@ -1,7 +1,7 @@
 """What the kernel's compaction would do to a snapshot: the `Forecast`."""
 
 from collections import defaultdict
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import asdict, dataclass, field, replace
 from threading import Lock
 
@@ -15,7 +15,7 @@ from movable.mm.constants import PAGEBLOCK_ORDER
 from movable.mm.doubt import Doubt
 from movable.mm.kinds import PageKind
 from movable.mm.state import Role
-from movable.mm.zoneinfo import ZoneInfo, ZoneKey
+from movable.mm.zoneinfo import PerCpuPages, ZoneInfo, ZoneKey
 from movable.model.run import Run, ZoneRun, are_apart, compact_in_place, compact_memory
 from movable.model.zone import roles_of
 from movable.predict.actions import Perform, parse_action
@@ -240,16 +240,20 @@ def _with_range(forecast: Forecast, again: _Again, doubtful: DoubtfulPages) -> F
 
 
 def _decayed(frames: Frames, action: str) -> Iterator[Frames]:
-    """Yield the machine whose per-CPU lists have shrunk as far as they do by themselves (6.7).
+    """Yield the machines whose per-CPU lists have not shrunk yet, and as far as they do (6.7).
 
     A proactive run ends at a score, and what waits on those lists does not count for it.
     """
     if action.startswith("proactive") and frames.rules.rules.pcp_auto_high:
-        zones = tuple(
-            replace(zone, pagesets=tuple(replace(pcp, high=0) for pcp in zone.pagesets))
-            for zone in frames.snapshot.zones
-        )
-        yield replace(frames, snapshot=replace(frames.snapshot, zones=zones))
+        yield _with_pagesets(frames, lambda pcp: replace(pcp, high_min=pcp.high))
+        yield _with_pagesets(frames, lambda pcp: replace(pcp, high=0))
+
+
+def _with_pagesets(frames: Frames, changed: Callable[[PerCpuPages], PerCpuPages]) -> Frames:
+    zones = tuple(
+        replace(zone, pagesets=tuple(map(changed, zone.pagesets))) for zone in frames.snapshot.zones
+    )
+    return replace(frames, snapshot=replace(frames.snapshot, zones=zones))
 
 
 def _drained(frames: Frames) -> Iterator[Variant]:
@@ -319,7 +323,7 @@ def _doubts_of_lists(frames: Frames, action: str) -> Iterator[Doubt]:
             "pcp-decay",
             "what waits on per-CPU lists does not count for the score that ends a proactive run, "
             "and these lists shrink by themselves, once a second; the range includes that they "
-            "are as short as they get",
+            "have not yet, and that they are as short as they get",
         )
     batches = [pcp.batch for zone in frames.snapshot.populated_zones for pcp in zone.pagesets]
     if batches and not frames.rules.rules.count_jumps:

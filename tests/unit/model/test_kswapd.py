@@ -85,11 +85,13 @@ def test_while_kcompactd_works_nobody_wakes_it() -> None:
     assert nr_runs == [1, 1, 2]
 
 
-@pytest.mark.parametrize(("nr_pageblocks", "most"), [(3, 0), (8, 512)])
-def test_small_zones_are_not_boosted(nr_pageblocks: int, most: int) -> None:
+@pytest.mark.parametrize(
+    ("nr_pageblocks", "factor", "most"), [(3, 15_000, 0), (8, 15_000, 512), (8, 0, 0)]
+)
+def test_small_zones_are_not_boosted(nr_pageblocks: int, factor: int, most: int) -> None:
     here = fragmented(nr_pageblocks)
 
-    allow_boost(here.zones[0])
+    allow_boost(here.zones[0], factor)
 
     assert here.zones[0].record["max_boost"] == most
 
