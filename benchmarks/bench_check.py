@@ -35,7 +35,7 @@ def exhaust(driver: Callable[[Env], Driver], letters: str, era: str) -> Explorat
 
 
 @pytest.mark.parametrize(
-    ("letters", "at_most"), [("BBD", 1_000), ("CCD", 1_000), ("BBBD", 100_000)]
+    ("letters", "at_most"), [("BBD", 1_000), ("CCD", 2_000), ("BBBD", 100_000)]
 )
 def bench_balloon_of_2015(benchmark: BenchmarkFixture, letters: str, at_most: int) -> None:
     """Seed protocol: two or three compactions and a driver that frees."""

@@ -173,10 +173,10 @@ class Trace:
 
     def _wait(self, before: int, footprint: Footprint) -> tuple[int, list[tuple[int, bool]]]:
         """Return the past and the races of a step that waits until it can happen."""
-        forced = racing = ordering = 0
+        forced = racing = ordering = loose = 0
         for place, index in footprint:
             if index != ACQUIRE + 1:
-                forced |= _conflicting(place, index)
+                loose |= _conflicting(place, index)
                 continue
             _, *kinds = place
             since = kinds[RELEASE].bit_length()  # The last release ends what came before it.
@@ -185,14 +185,15 @@ class Trace:
             racing |= (kinds[READ] | kinds[ADD] | kinds[DROP]) >> since << since
             forced |= kinds[WRITE] | kinds[ACQUIRE] | kinds[TRIED]
         events, races, past = self.events, [], before
-        left = (forced | racing | ordering) & ~before
+        left = (forced | racing | ordering | loose) & ~before
         while left:
             number = left.bit_length() - 1
             bit = 1 << number
             left ^= bit
-            if forced & bit:
+            if (forced | loose) & bit:
                 races.append((number, True))
-            elif racing & bit and not ordering & bit and not past & bit:
+            # Of steps that commute, some may come before the end of a wait and some after it.
+            if (loose | racing & ~forced & ~ordering & ~past) & bit:
                 races.append((number, False))
             if not past & bit:
                 past |= events[number][3]
@@ -216,3 +217,40 @@ class Trace:
 def _conflicting(place: Place, index: int) -> int:
     """Return the events whose access does not commute with one of that kind."""
     return place[0] & ~place[index] if index <= LAST_COMMUTING else place[0]
+
+
+class Latest(Trace):
+    """What a search needs that comes to every state: the latest step of each thread.
+
+    Two plain accesses race if they can follow each other, with no step of the first thread between.
+    In an event the place of its past is taken by the number of the one before of its thread.
+    """
+
+    def __init__(self, nr_threads: int) -> None:
+        super().__init__(nr_threads)
+        self._latest = [-1] * nr_threads
+
+    def truncate(self, length: int) -> None:
+        """Forget all events from `length` on."""
+        events, latest = self.events, self._latest
+        while len(events) > length:
+            thread, _, _, before = events.pop()
+            latest[thread] = before
+
+    def push(
+        self, thread: int, accesses: Accesses, plain: Plain, is_blocking: bool
+    ) -> PlainRace | None:
+        """Add an event, and return a data race that it completes, None if there is none."""
+        events, latest = self.events, self._latest
+        events.append((thread, accesses, plain, latest[thread]))
+        latest[thread] = len(events) - 1
+        return self._race(thread, plain) if plain else None
+
+    def _race(self, thread: int, plain: Plain) -> PlainRace | None:
+        for other, number in enumerate(self._latest):
+            if other == thread or number < 0:
+                continue
+            for location, was_write in self.events[number][2]:
+                if (location, True) in plain or (was_write and (location, False) in plain):
+                    return PlainRace(location, number, len(self.events) - 1)
+        return None

@@ -15,7 +15,6 @@ PRIVATE: Final = 6
 LRU: Final = 7
 DATA: Final = 8
 MOVED: Final = 9
-ONE: Final = 10
 FIELDS: Final = ("refcount", "life", "lock", "mark", "ops", "isolated", "private", "lru", "data",
-                  "moved", "one reference")  # fmt: skip
-FRESH: Final = (0, "fresh", None, UNMARKED, None, False, None, None, bytes(PAGE_SIZE), False, None)
+                  "moved")  # fmt: skip
+FRESH: Final = (0, "fresh", None, UNMARKED, None, False, None, None, bytes(PAGE_SIZE), False)

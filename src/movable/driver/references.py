@@ -3,7 +3,7 @@
 from typing import TYPE_CHECKING, Any, Final, cast
 
 from movable.driver.eras import UNMARKED
-from movable.driver.fields import COUNT, ISOLATED, LIFE, LOCK, LRU, MARK, ONE, OPS
+from movable.driver.fields import COUNT, ISOLATED, LIFE, LOCK, LRU, MARK, OPS
 from movable.driver.steps import ADD, DROP, READ, WRITE, Accesses, State, operation
 from movable.driver.steps import at as touching
 
@@ -11,33 +11,17 @@ if TYPE_CHECKING:
     from movable.driver.env import Env
     from movable.driver.page import Page
 
-# Whether a page has just one reference is a location of its own, written by the steps that change
-# the answer: so asking does not disturb those that take a third reference or drop it.
-
-
-def _reference(page: "Counted") -> Accesses:
-    at = page.at
-    if page.heap[at] == 1:
-        return ((at, ADD), (at + ONE, ADD))
-    return ((at, ADD),)
-
 
 def _reference_unless_zero(page: "Counted") -> Accesses:
-    return _reference(page) if page.heap[page.at] else ((page.at, READ),)
+    return ((page.at, ADD if page.heap[page.at] else READ),)
 
 
 def _put(page: "Counted") -> Accesses:
-    nr_references = page.heap[page.at]
-    if nr_references > 2:
-        return ((page.at, DROP),)
-    if nr_references == 2:
-        return ((page.at, DROP), (page.at + ONE, DROP))
-    return _LAST_PUT(page)
+    return _LAST_PUT(page) if page.heap[page.at] <= 1 else ((page.at, DROP),)
 
 
 _LAST_PUT: Final = touching(
     (COUNT, DROP),
-    (ONE, DROP),
     (LIFE, WRITE),
     (LOCK, READ),
     (MARK, READ),
@@ -47,10 +31,7 @@ _LAST_PUT: Final = touching(
 
 
 def _freeze(page: "Counted", nr_references: int) -> Accesses:
-    at = page.at
-    if page.heap[at] != nr_references:
-        return ((at, READ),)
-    return ((at, WRITE), (at + ONE, WRITE))
+    return ((page.at, READ if page.heap[page.at] != nr_references else WRITE),)
 
 
 def _heap(page: "Counted", field: int) -> Any:  # noqa: ANN401
@@ -69,7 +50,7 @@ class Counted:
 
     # -- references ---------------------------------------------------------------------------
 
-    @operation(touching((COUNT, ADD)), varies=_reference)
+    @operation(touching((COUNT, ADD)))
     def get(self) -> None:
         """Take a reference; the caller has one, or a lock that keeps one alive: ``get_page()``."""
         if _heap(self, COUNT) <= 0:
@@ -107,12 +88,12 @@ class Counted:
         """Return the number of references: ``page_count()``."""
         return _heap(self, COUNT)  # type: ignore[no-any-return]
 
-    @operation(touching((ONE, READ)))
+    @operation(touching((COUNT, READ)))
     def has_one_reference(self) -> bool:
         """Return whether there is just one: ``page_count() == 1``."""
         return bool(_heap(self, COUNT) == 1)
 
-    @operation(touching((COUNT, WRITE), (ONE, WRITE)), varies=_freeze)
+    @operation(touching((COUNT, WRITE)), varies=_freeze)
     def ref_freeze(self, nr_references: int) -> bool:
         """Set the count to 0 if it is `nr_references`: ``page_ref_freeze()``.
 
@@ -123,14 +104,14 @@ class Counted:
         self.heap[self.at] = 0
         return True
 
-    @operation(touching((COUNT, WRITE), (ONE, WRITE)))
+    @operation(touching((COUNT, WRITE)))
     def ref_unfreeze(self, nr_references: int) -> None:
         """Give a frozen page references again: ``page_ref_unfreeze()``."""
         if self.heap[self.at] != 0:
             raise self._fail("R1", f"unfreezes {self}, which is not frozen")
         self.heap[self.at] = nr_references
 
-    @operation(touching((COUNT, WRITE), (ONE, WRITE)))
+    @operation(touching((COUNT, WRITE)))
     def set_count(self, nr_references: int) -> None:
         """Set the count, whoever has references: ``set_page_count()``."""
         self.heap[self.at] = nr_references
