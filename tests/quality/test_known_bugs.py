@@ -10,6 +10,7 @@ from movable.check.schedulers.bounded import BoundedScheduler
 from movable.check.schedulers.dpor import DporScheduler
 from movable.check.schedulers.exhaustive import ExhaustiveScheduler
 from movable.check.schedulers.pct import PctScheduler
+from movable.check.schedulers.states import StateScheduler
 from movable.check.strategy import Scenario, check, make_program
 from movable.check.trace import Trace
 from movable.driver import RULES, Driver, Env
@@ -17,6 +18,9 @@ from movable.driver.examples.known_bugs import BUGS, Bug
 
 MAX_EXHAUSTIVE = 6_000
 """Search everything where that takes no more schedules than this."""
+
+MAX_TO_FIND = 500
+"""Schedules that it may take to find a bug."""
 
 EVERY_BUG = pytest.mark.parametrize("bug", BUGS, ids=lambda bug: bug.id)
 
@@ -30,7 +34,7 @@ def test_the_bug_is_found_in_few_schedules_and_shown_in_a_short_one(bug: Bug) ->
     result = try_bug(bug)
 
     assert result.rule in bug.rules
-    assert result.nr_schedules <= 500
+    assert result.nr_schedules <= MAX_TO_FIND
     assert result.nr_switches <= 3
 
 
@@ -53,7 +57,7 @@ def test_its_token_replays_it(bug: Bug) -> None:
 
 @EVERY_BUG
 @pytest.mark.parametrize("twin", ["buggy", "fixed"])
-def test_reduction_and_search_agree(bug: Bug, twin: str) -> None:
+def test_reductions_and_search_agree(bug: Bug, twin: str) -> None:
     factory = bug.buggy if twin == "buggy" else bug.fixed
     searched = explore(
         make_program(factory, scenario_of(bug)),
@@ -64,10 +68,14 @@ def test_reduction_and_search_agree(bug: Bug, twin: str) -> None:
     if searched.finding is None and not searched.is_complete:
         pytest.skip(f"more than {MAX_EXHAUSTIVE} schedules")
 
-    reduced = explore(make_program(factory, scenario_of(bug)), DporScheduler(), Limits(seconds=60))
+    for scheduler in (DporScheduler(), StateScheduler()):
+        program = make_program(factory, scenario_of(bug))
+        reduced = explore(program, scheduler, Limits(seconds=60))
 
-    assert (reduced.finding is not None) == (searched.finding is not None)
-    assert reduced.nr_schedules <= searched.nr_schedules
+        assert (reduced.finding is not None) == (searched.finding is not None)
+        assert reduced.is_complete == (reduced.finding is None)
+        at_most = MAX_TO_FIND if reduced.finding is not None else searched.nr_schedules
+        assert reduced.nr_schedules <= at_most
 
 
 @EVERY_BUG

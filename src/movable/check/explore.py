@@ -10,7 +10,8 @@ from movable.check.program import Program
 from movable.check.recall import Recalling
 from movable.check.schedulers.protocol import STOP, Scheduler
 from movable.check.schedulers.replay import ReplayScheduler
-from movable.check.trace import Trace
+from movable.check.schedulers.states import StateScheduler
+from movable.check.trace import Latest, Trace
 
 NR_RUNS_PER_COLLECTION = 5000
 
@@ -55,7 +56,8 @@ def explore(
         result.nr_schedules = 1
         return result
     execution = Recalling(program) if recalls else Execution(program)
-    trace = Trace(execution.nr_threads)
+    kind = Latest if isinstance(scheduler, StateScheduler) else Trace
+    trace = kind(execution.nr_threads)
     started = time.perf_counter()
     was_enabled = gc.isenabled()
     gc.disable()  # Runs make millions of short-lived objects, and no cycles worth looking for.

@@ -47,6 +47,11 @@ class Point:
         self.place: object = self
         """The same for points where the thread's variables are too: it goes round in a loop."""
 
+    @property
+    def has_ended(self) -> bool:
+        """Whether the thread has ended, without anything of it that could race with others."""
+        return self.step is None and (self.segment is None or not self.segment.plain)
+
 
 class Segment:
     """What a thread does between two steps."""

@@ -39,6 +39,16 @@ class Recalling(Execution):
         self._saved: list[Saved] = []
         """After so many steps of the current schedule."""
 
+    @property
+    def heap(self) -> Heap:
+        """The shared state now."""
+        return self._heap
+
+    @property
+    def points(self) -> list[Point]:
+        """Where each thread stands."""
+        return self._points
+
     def start(self, prefix: Sequence[int]) -> None:
         """Begin a new run, with the steps of `prefix`, which the last run made too."""
         self.is_recalling = self._learnt.is_on

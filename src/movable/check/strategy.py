@@ -18,6 +18,7 @@ from movable.check.schedulers.dpor import DporScheduler
 from movable.check.schedulers.exhaustive import ExhaustiveScheduler
 from movable.check.schedulers.pct import PctScheduler
 from movable.check.schedulers.protocol import Scheduler
+from movable.check.schedulers.states import StateScheduler, Unfit
 from movable.check.shrink import shrink
 from movable.check.verdict import BOUNDED, DOUBTS, PROVED, SAMPLED, VIOLATED, Verdict, Violation
 from movable.driver.env import Env
@@ -193,8 +194,10 @@ def _run(search: _Check, strategy: str) -> Verdict:
     kind, _, number = strategy.partition(":")
     if kind == "auto":
         return _auto(search)
-    if kind in ("dpor", "exhaustive"):
-        return _search(search, DporScheduler() if kind == "dpor" else ExhaustiveScheduler())
+    if kind == "dpor":
+        return _proof(search, _reduced(search))
+    if kind == "exhaustive":
+        return _proof(search, search.run(ExhaustiveScheduler()))
     if kind == "icb" and number.isdecimal():
         return _bounded(search, int(number))
     if kind == "pct" and number.isdecimal() and int(number) > 0:
@@ -214,15 +217,23 @@ def _auto(search: _Check) -> Verdict:
             finished = bound
     whole = search.deadline
     search.deadline -= 0.3 * max(0.0, whole - time.perf_counter())
-    verdict = _search(search, DporScheduler())
+    verdict = _proof(search, _reduced(search))
     if verdict.kind in (PROVED, VIOLATED):
         return verdict
     search.deadline = whole
     return _bounded(search, 2, finished)
 
 
-def _search(search: _Check, scheduler: Scheduler) -> Verdict:
-    found = search.run(scheduler)
+def _reduced(search: _Check) -> Exploration:
+    """Explore by which steps commute: states where that can be done, else schedules."""
+    try:
+        return search.run(StateScheduler())
+    except Unfit:
+        return search.run(DporScheduler())
+
+
+def _proof(search: _Check, found: Exploration) -> Verdict:
+    """Say what an exploration shows that leaves nothing out unless the time was up."""
     if found.finding is not None:
         return search.violated(found)
     if not found.is_complete:

@@ -34,7 +34,7 @@ def test_a_proof_exits_0_and_says_what_it_rests_on() -> None:
 
     assert code == 0
     assert "B,B pages=1 faults=0" in said
-    assert "proved (exhaustive, 10 schedules)" in said
+    assert "proved (exhaustive, 30 schedules)" in said
     assert "sequential consistency" in said
 
 

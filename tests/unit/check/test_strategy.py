@@ -24,7 +24,7 @@ from movable.errors import UsageError
 def test_a_finished_search_is_a_proof() -> None:
     verdict = check(Balloon, Scenario("BB"), strategy="dpor")
 
-    assert verdict.describe() == "proved (exhaustive, 10 schedules)"
+    assert verdict.describe() == "proved (exhaustive, 30 schedules)"
     assert verdict.to_json()["exhaustive"] is True
 
 
