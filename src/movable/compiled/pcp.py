@@ -29,6 +29,12 @@ THP_LISTS = MIGRATE_PCPTYPES * (PAGE_ALLOC_COSTLY_ORDER + 1)
 
 
 @inlined
+def nr_on_lists(zone: np.void) -> int:
+    """Return how many pages this CPU's lists hold, as Linux counts them, whichever are listed."""
+    return int64(zone["pcp_count"] + zone["pcp_offset"])
+
+
+@inlined
 def order_to_pindex(migratetype: int, order: int) -> int:
     """Return the index of the list for blocks of `order` (0 to 3, or pageblock order)."""
     if order > PAGE_ALLOC_COSTLY_ORDER:
@@ -98,13 +104,13 @@ def free_pcppages_bulk(pages: Pages, zone: np.void, count: int, first: int) -> N
 @inlined
 def pcp_overflow_6_1(zone: np.void, order: int) -> int:
     """Return how many pages to flush after a free of `order`: ``high`` is fixed."""
-    batch = zone["pcp_batch"]
+    batch, count = zone["pcp_batch"], nr_on_lists(zone)
     free_high = zone["pcp_free_factor"] > 0 and 1 <= order <= PAGE_ALLOC_COSTLY_ORDER
     high = 0 if free_high else zone["pcp_high"]
-    if zone["pcp_count"] < high:
+    if count < high:
         return 0
     if free_high:
-        return int(zone["pcp_count"])
+        return int(count)
     if high < batch:
         return 1
     nr_pages = batch << zone["pcp_free_factor"]
@@ -128,7 +134,7 @@ def pcp_overflow_auto(zone: np.void, order: int) -> int:
         zone["pcp_free_count"] += 1 << order
     low, top = zone["pcp_high_min"], zone["pcp_high_max"]
     high = max(low, min(zone["pcp_high"], top))
-    count = zone["pcp_count"]
+    count = nr_on_lists(zone)
     limit = high
     if high == 0:
         limit = 0
@@ -193,7 +199,7 @@ def nr_before_flush(zone: np.void, rules: np.void) -> int:
         if zone["pcp_below_high"]:
             return 0
         high = max(zone["pcp_high_min"], min(high, zone["pcp_high_max"]))
-    return int64(max(high - 1 - zone["pcp_count"], 0))
+    return int64(max(high - 1 - nr_on_lists(zone), 0))
 
 
 @inlined
@@ -251,7 +257,7 @@ def decay_pcp_high(pages: Pages, zone: np.void) -> None:
 
     Source: decay_pcp_high(), mm/page_alloc.c, 6.12; called from refresh_cpu_vm_stats().
     """
-    count, high = int64(zone["pcp_count"]), int64(zone["pcp_high"])
+    count, high = int64(nr_on_lists(zone)), int64(zone["pcp_high"])
     if high > zone["pcp_high_min"]:
         least = count - (int64(zone["pcp_batch"]) << PCP_BATCH_SCALE_MAX)
         high = max(least, high - (high >> 3), int64(zone["pcp_high_min"]))
@@ -266,7 +272,7 @@ def flush_under_reclaim(pages: Pages, zone: np.void) -> None:
 
     Source: nr_pcp_high(), nr_pcp_free(), mm/page_alloc.c: ZONE_RECLAIM_ACTIVE.
     """
-    if zone["pcp_count"] >= max(min(4 * zone["pcp_batch"], zone["pcp_high"]), 1):
+    if nr_on_lists(zone) >= max(min(4 * zone["pcp_batch"], zone["pcp_high"]), 1):
         free_pcppages_bulk(pages, zone, int64(zone["pcp_batch"]), int64(MIGRATE_UNMOVABLE))
 
 

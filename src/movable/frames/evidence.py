@@ -144,14 +144,15 @@ def _evidence(
 ) -> Evidence:
     gains = np.zeros((len(pageblocks), MIGRATE_TYPES))
     movable = _movable_gain(zone, contents, _FLAGLESS_WEIGHT) + _free_run_gain(contents)
-    gains[:, MIGRATE_MOVABLE] = _with_buddies(movable, pageblocks) + boot
+    was_taken = ~is_never_taken(contents)
+    gains[:, MIGRATE_MOVABLE] = was_taken * _with_buddies(movable, pageblocks) + boot
     gains[:, MIGRATE_RECLAIMABLE] = _with_buddies(_reclaimable_gain(contents), pageblocks)
     gains[:, MIGRATE_UNMOVABLE] = 0
     gains[:, MIGRATE_HIGHATOMIC] = -3
     gains[:, MIGRATE_CMA] = gains[:, MIGRATE_MOVABLE] - 0.5
     gains[:, MIGRATE_ISOLATE] = gains[:, MIGRATE_MOVABLE] - 0.5
     # Blocks of nothing but flagless pages, a driver's perhaps, fit either story.
-    margins = _with_buddies(_movable_gain(zone, contents, 0.0), pageblocks) + boot
+    margins = was_taken * _with_buddies(_movable_gain(zone, contents, 0.0), pageblocks) + boot
     return Evidence(gains, margins, prior)
 
 
@@ -189,6 +190,13 @@ def _reclaimable_gain(contents: Contents) -> NDArray[np.float64]:
     return gain
 
 
+def is_never_taken(contents: Contents) -> NDArray[np.bool_]:
+    """Return which pageblocks are reserved from end to end: nobody gave them another type."""
+    nr_reserved = contents.nr_kinds[:, PageKind.RESERVED]
+    is_whole: NDArray[np.bool_] = nr_reserved == PAGEBLOCK_NR_PAGES
+    return is_whole
+
+
 def _free_run_gain(contents: Contents) -> NDArray[np.float64]:
     """Return what free pageblocks in a row say for Movable: memory that nobody used since boot."""
     is_free = contents.nr_kinds[:, PageKind.FREE] == PAGEBLOCK_NR_PAGES
@@ -216,10 +224,11 @@ def with_known_buddies(
     pageblocks: NDArray[np.int64],
     types: NDArray[np.uint8],
     is_known: NDArray[np.bool_],
+    contents: Contents,
 ) -> NDArray[np.float64]:
     """Return `gains`, (pageblocks, MIGRATE_TYPES), in favour of the buddy's type if it is known."""
     buddies, is_there = _buddies(pageblocks)
-    favoured = np.flatnonzero(is_there & is_known[buddies])
+    favoured = np.flatnonzero(is_there & is_known[buddies] & ~is_never_taken(contents))
     gains = gains.copy()
     gains[favoured, types[buddies[favoured]]] += _KNOWN_BUDDY_GAIN
     return gains

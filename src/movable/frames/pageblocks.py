@@ -145,8 +145,11 @@ def _best_story(
     ]
     best = int(np.argmax(likelihoods))
     types, confidence = fits[best]
+    if counts.is_hopeless:
+        return types, confidence
     is_known = confidence >= Confidence.INFERRED
-    return counts.fit(with_known_buddies(told[best].gains, pageblocks, types, is_known))
+    gains = with_known_buddies(told[best].gains, pageblocks, types, is_known, contents)
+    return counts.fit(gains)
 
 
 def _has_hygiene(release: str) -> bool:

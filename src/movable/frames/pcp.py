@@ -34,6 +34,10 @@ _ELSEWHERE: Final = 0.6
 _LEAST_CHANCE: Final = 0.3  # Below, a page is not named: found is then less than told.
 
 _STACK_ORDER: Final = 2
+_BY_FALLBACK: Final = (PageKind.SLAB, PageKind.PGTABLE, PageKind.COMPOUND)
+_ZSPAGE_NR_PAGES: Final = 8
+"""The most pages of a zspage: CONFIG_ZSMALLOC_CHAIN_SIZE, 8 by default (6.3); 4 before."""
+
 _NEIGHBOUR_ORDER: Final = 3  # The largest order on per-CPU lists but for huge pages.
 
 
@@ -203,7 +207,7 @@ def _zsmalloc_pfns(
         return sure
     pfns = _flagless_pfns(snapshot, kinds, zone, but_mapped=True)
     pfns = pfns[_is_target_type(pageblocks, pfns) & ~np.isin(pfns, sure)]
-    picked = _most_likely(pfns, _nearness(sure, pfns), nr_told - len(sure))
+    picked = _most_likely(pfns, _nearness(kinds, sure, pfns), nr_told - len(sure))
     return np.concatenate((sure, picked))
 
 
@@ -228,10 +232,16 @@ def _sure_zsmalloc_pfns(
     return pfns
 
 
-def _nearness(sure: NDArray[np.int64], pfns: NDArray[np.int64]) -> NDArray[np.float64]:
+def _nearness(
+    kinds: NDArray[np.uint8], sure: NDArray[np.int64], pfns: NDArray[np.int64]
+) -> NDArray[np.float64]:
     """Return how likely each of `pfns` is zsmalloc's: in a run with a sure page, long, or near one.
 
-    Single pages are likelier to be what a process freed, one by one.
+    Single pages are likelier to be what a process freed, one by one.  A run that is longer than a
+    zspage, none of whose pages is a first one, is likelier a stack's, vmalloc's or a driver's; so
+    is one beside slab or page tables, which in a Movable pageblock came by the same fallback.
+
+    Source: alloc_zspage(), mm/zsmalloc.c: one page after another, the first one marked PRIVATE.
     """
     both = np.union1d(sure, pfns)
     starts = np.flatnonzero(np.diff(both, prepend=-2) != 1)
@@ -243,4 +253,10 @@ def _nearness(sure: NDArray[np.int64], pfns: NDArray[np.int64]) -> NDArray[np.fl
     above = np.abs(sure[np.minimum(after, len(sure) - 1)] - pfns)
     near = 1.0 / (1.0 + 0.01 * np.minimum(below, above))
     alone: NDArray[np.float64] = 0.3 * near + 0.6 * (1 - 1 / nr_pages[run_of])
-    return np.where(has_sure[run_of], 1.0, np.maximum(alone, _LEAST_CHANCE))
+    alone *= np.minimum(1.0, _ZSPAGE_NR_PAGES / nr_pages[run_of])
+    first, end = both[starts], both[starts] + nr_pages
+    around = kinds[np.stack((first - 1, np.minimum(end, len(kinds) - 1)))] & KIND_MASK
+    is_beside_kernel: NDArray[np.bool_] = np.any(np.isin(around, _BY_FALLBACK), axis=0)
+    alone[is_beside_kernel[run_of]] *= 0.5
+    # The kernel's count says how many there are: the least likely page is named as well.
+    return np.where(has_sure[run_of], 1.0, _LEAST_CHANCE + (1 - _LEAST_CHANCE) * alone)

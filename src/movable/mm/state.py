@@ -101,6 +101,7 @@ ZONE_DTYPE: Final = np.dtype(
             "has_lists",  # whether free blocks are linked: only goal runs need that
             "contiguous",
             "pcp_count",
+            "pcp_offset",  # what its lists really hold, less what is listed: others' pages are, too
             "pcp_high",
             "pcp_high_min",
             "pcp_high_max",

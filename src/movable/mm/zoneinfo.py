@@ -69,3 +69,8 @@ class ZoneInfo:
     def nr_pcp(self) -> int:
         """Pages on the per-CPU lists of all CPUs."""
         return sum(cpu.count for cpu in self.pagesets)
+
+    @property
+    def is_undrained(self) -> bool:
+        """Whether per-CPU lists hold more than they fill up to by themselves within a moment."""
+        return self.nr_pcp > 2 * sum(cpu.batch for cpu in self.pagesets)

@@ -196,7 +196,6 @@ def new_zone(
     rules: LinuxRules,
     *,
     has_lists: bool,
-    cpu: int = 0,
     free_lists: FreeLists | None = None,
 ) -> Zone:
     """Return the model of one populated zone; its free blocks are counted, and linked if asked."""
@@ -215,7 +214,8 @@ def new_zone(
     record["capture_order"] = record["captured_page"] = NO_PAGE
     record["order_failed"] = 0  # As after boot: no compaction has failed yet.
     record["contiguous"] = _is_contiguous(pages, int(record["start_pfn"]), int(record["end_pfn"]))
-    _set_pcp(record, info, rules, cpu)
+    own = _running_pageset(info, is_pooled=info.is_undrained and not has_lists)
+    _set_pcp(record, info, rules, own)
     _split_across_types(pages, int(record["start_pfn"]), int(record["end_pfn"]))
     record["list_head"][:] = record["list_tail"][:] = NO_PAGE
     zone = Zone(info, record)
@@ -226,7 +226,24 @@ def new_zone(
             _relink(pages, zone, order, migratetype, pfns)
     if (pages.kind[record["start_pfn"] : record["end_pfn"]] == PageKind.PCP).any():
         adopt_pcp_blocks(pages, record)
+        if info.is_undrained and not has_lists:
+            record["pcp_offset"] = own.count - record["pcp_count"]
     return zone
+
+
+def _running_pageset(info: ZoneInfo, *, is_pooled: bool) -> PerCpuPages:
+    """Return the lists of the CPU that is taken to run: the first, or those that hold most pages.
+
+    Which CPU will run does not show, nor which pages each has.
+
+    Args:
+        is_pooled: the lists hold much, and all of it is listed as if it were one CPU's; that is
+            least wrong for the CPU that has most of it.
+    """
+    nobody = PerCpuPages(0, count=0, high=0, batch=1)
+    if not is_pooled:
+        return next((pcp for pcp in info.pagesets if pcp.cpu == 0), nobody)
+    return max(info.pagesets, key=lambda pcp: (pcp.count, -pcp.cpu), default=nobody)
 
 
 def _relink(
@@ -268,11 +285,9 @@ def _is_contiguous(pages: Pages, start_pfn: int, end_pfn: int) -> bool:
     return bool((pages.kind[first] != 0).all() and (pages.kind[last] != 0).all())
 
 
-def _set_pcp(record: np.void, info: ZoneInfo, rules: LinuxRules, cpu: int) -> None:
+def _set_pcp(record: np.void, info: ZoneInfo, rules: LinuxRules, pcp: PerCpuPages) -> None:
     """Fill in the running CPU's list limits, derived as the kernel does where not printed."""
-    pagesets = {pcp.cpu: pcp for pcp in info.pagesets}
-    pcp = pagesets.get(cpu) or PerCpuPages(cpu, count=0, high=0, batch=1)
-    nr_cpus = max(len(pagesets), 1)
+    nr_cpus = max(len(info.pagesets), 1)
     low = max((info.low - info.boost) // nr_cpus, 4 * pcp.batch)
     top = max(info.managed // 8 // nr_cpus, 4 * pcp.batch)
     record["pcp_batch"] = pcp.batch

@@ -49,3 +49,19 @@ def test_lists_do_not_shrink_below_their_least() -> None:
 
     assert int(engine.zone["pcp_high"]) == 252
     assert int(engine.zone["pcp_count"]) == 252
+
+
+def test_pages_without_a_name_fill_the_lists_all_the_same() -> None:
+    """Linux counts them: with 60 of them, 192 more pages bring the lists to their limit of 252."""
+    counts = []
+    for nr_unnamed in (0, 60):
+        engine = zone_with(252, 0)
+        engine.zone["pcp_high_max"] = 252  # So that the limit does not grow.
+        engine.zone["pcp_offset"] = nr_unnamed
+        nr_free = int(engine.zone["nr_free_pages"])
+        nr_freed = 0
+        while int(engine.zone["nr_free_pages"]) == nr_free:
+            engine.free_to_pcp(2 * nr_freed, 0)
+            nr_freed += 1
+        counts.append(nr_freed)
+    assert counts == [252, 192]

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from movable.capture.files import open_snapshot
+from movable.frames.evidence import count_contents, with_known_buddies
 from movable.frames.kinds import Kinds, kinds_of
 from movable.frames.pageblocks import Confidence, Pageblocks, infer_pageblock_types
 from movable.frames.pcp import balloon_moves
@@ -19,6 +20,7 @@ from movable.mm.constants import (
     MIGRATE_CMA,
     MIGRATE_MOVABLE,
     MIGRATE_RECLAIMABLE,
+    MIGRATE_TYPES,
     MIGRATE_UNMOVABLE,
     NR_PAGE_ORDERS,
     PAGEBLOCK_NR_PAGES,
@@ -188,6 +190,19 @@ def test_both_halves_of_an_order_10_block_have_one_type() -> None:
     pageblocks = infer_pageblock_types(snapshot, kinds, orders)
     assert pageblocks.types.tolist() == [U, U, M, M, M]
     assert pageblocks.confidence.tolist() == [Confidence.CERTAIN] * 5
+
+
+def test_a_pageblock_that_is_all_reserved_was_not_taken_with_its_buddy() -> None:
+    _, kinds, orders = zone_of([M, M], [FULL_ANON, [(PageKind.RESERVED, 512)]])
+    gains = with_known_buddies(
+        np.zeros((2, MIGRATE_TYPES)),
+        np.arange(2),
+        np.array([M, M], dtype=np.uint8),
+        np.ones(2, dtype=np.bool_),
+        count_contents(kinds, orders),
+    )
+    assert gains[0, M] > 0
+    assert not gains[1].any()
 
 
 def test_zone_movable_is_movable() -> None:

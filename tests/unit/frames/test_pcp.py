@@ -149,3 +149,17 @@ def test_zsmalloc_pages_of_an_older_kernel_show_the_mmap_bit() -> None:
     snapshot, pageblocks = zone_of(flags, nr_zspages=4)
     snapshot = replace(snapshot, counts=counts)
     assert find_zsmalloc_pages(snapshot, kinds, pageblocks).pfns.tolist() == [600, 601, 602, 603]
+
+
+@pytest.mark.parametrize(("near", "picked"), [(PageKind.ANON, 700), (PageKind.SLAB, 900)])
+def test_a_run_that_is_no_zspage_is_named_last(near: PageKind, picked: int) -> None:
+    """Of three runs: longer than a zspage; beside `near`; and far from the page that is sure."""
+    kinds = np.full(1024, PageKind.ANON, dtype=np.uint8)
+    flags = np.full(1024, 1 << KPF_LRU, dtype=np.uint64)
+    for start, nr in ((600, 1), (620, 40), (700, 4), (900, 4)):
+        kinds[start : start + nr], flags[start : start + nr] = PageKind.KERNEL, 0
+    flags[600] = 1 << KPF_PRIVATE
+    kinds[704] = near
+    snapshot, pageblocks = zone_of(flags, nr_zspages=5)
+    pfns = find_zsmalloc_pages(snapshot, kinds, pageblocks).pfns.tolist()
+    assert pfns == [600, *range(picked, picked + 4)]

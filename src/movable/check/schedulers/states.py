@@ -19,12 +19,13 @@ Not for threads that spin, nor for those that cannot be learnt: `Unfit`.
 
 from typing import Any
 
-from movable.check.commute import MAX_COUNT, Commuting, Next
+from movable.check.commute import MAX_COUNT, Commuting, as_accesses
 from movable.check.execution import THREAD_BITS, THREAD_MASK, Execution
 from movable.check.futures import Future, Futures
 from movable.check.recall import Recalling
 from movable.check.schedulers.protocol import STOP
 from movable.check.trace import Trace
+from movable.driver.steps import Accesses
 
 MAX_STATES = 300_000
 """Beyond, it takes too much memory: 1 to 2 KB each."""
@@ -40,11 +41,11 @@ class _State:
     Attributes:
         parent, code: how it was reached first.
         threads: the persistent set, as far as it is known.
-        next: the next step of each thread, with what follows it if it was tried.
+        accesses: of the next step of each thread; with what follows it, if it was tried.
         judged: the time when `threads` was decided.
     """
 
-    __slots__ = ("code", "depth", "enabled", "futures", "heap", "judged", "left", "next",
+    __slots__ = ("accesses", "code", "depth", "enabled", "futures", "heap", "judged", "left",
                  "nr_options", "parent", "threads")  # fmt: skip
 
     def __init__(self, parent: "_State | None", code: int) -> None:
@@ -54,7 +55,7 @@ class _State:
         self.threads = self.enabled = self.judged = 0
         self.heap: tuple[Any, ...] = ()
         self.futures: tuple[Future, ...] = ()
-        self.next: list[Next] = []
+        self.accesses: list[Accesses] = []
         self.nr_options: tuple[int, ...] = ()
 
     def path(self) -> list[int]:
@@ -84,12 +85,11 @@ class StateScheduler:
     is_exhaustive = True
 
     def __init__(self) -> None:
+        self._futures = Futures()
         self._commuting = Commuting(())
-        self._futures = Futures(self._commuting)
         self._seen: dict[object, _State] = {}
         self._options: dict[tuple[int, ...], tuple[int, ...]] = {}
         """Of each thread, how many ways its next step can go: each tuple once."""
-        self._one_way: tuple[int, ...] = ()
         self._stack: list[_State] = []
         self._has_begun = False
         self._execution: Recalling | None = None
@@ -139,8 +139,6 @@ class StateScheduler:
         if self._execution is None:
             self._execution = execution
             self._commuting = Commuting(execution.program.env.pages)
-            self._futures = Futures(self._commuting)
-            self._one_way = (1,) * execution.nr_threads
             self._futures.learn_all(execution.program.learnt.roots)
         if self._is_new:
             self._learn(execution)
@@ -158,9 +156,8 @@ class StateScheduler:
         thread = execution.schedule[-1] & THREAD_MASK
         self._futures.learn(move, execution.points[thread])
         if move.plain:
-            before, tried = state.futures[thread], state.next[thread].accesses
-            whole = before.next(self._commuting, move.accesses, move.plain).accesses
-            state.next[thread] = self._commuting.next(tuple(dict.fromkeys(tried + whole)))
+            found = state.accesses[thread]
+            state.accesses[thread] = tuple(dict.fromkeys(found + as_accesses(move.plain)))
             state.judged = 0
 
     def _arrive(self, execution: Recalling, enabled: int) -> bool:
@@ -175,25 +172,16 @@ class StateScheduler:
         self._seen[key] = state
         state.heap, state.futures, state.enabled = heap, futures, enabled
         state.judged = self._futures.clock
-        state.nr_options = self._one_way
+        nr_options = []
         for thread, future in enumerate(futures):
-            step = future.always
-            if step is None:
-                step = future.next(self._commuting, execution.accesses_of(thread))
-            state.next.append(step)
-            if future.nr_options > 1:
-                self._note_options(state, execution)
+            goes_on = execution.pending[thread] is not None
+            found = execution.accesses_of(thread)
+            state.accesses.append(future.next_accesses(found) if goes_on else ())
+            nr_options.append(execution.nr_options(thread) if goes_on else 0)
+        state.nr_options = self._options.setdefault(tuple(nr_options), tuple(nr_options))
         state.add(self._first_set(state))
         self._stack.append(state)
         return True
-
-    def _note_options(self, state: _State, execution: Recalling) -> None:
-        """Note how many ways the next step of each thread can go now."""
-        nr_options = tuple(
-            execution.nr_options(thread) if step is not None else 1
-            for thread, step in enumerate(execution.pending)
-        )
-        state.nr_options = self._options.setdefault(nr_options, nr_options)
 
     def _first_set(self, state: _State) -> int:
         """Return the set with the fewest threads that can go on."""
@@ -218,7 +206,7 @@ class StateScheduler:
     def _closure(self, state: _State, threads: int) -> int:
         """Return the least persistent set of `state` with `threads` in it, as far as is known."""
         futures, is_closed = state.futures, False
-        while not is_closed and state.enabled & ~threads:
+        while not is_closed:
             is_closed, held, against = True, 0, 0
             for thread, future in enumerate(futures):
                 if threads >> thread & 1:
@@ -236,17 +224,14 @@ class StateScheduler:
 
     def _against(self, state: _State, thread: int, threads: int) -> int:
         """Return what does not commute with the next step of `thread`, one of `threads`."""
-        step = state.next[thread]
-        if not step.pages:
-            return step.against(())
-        counts = []
-        for page in step.pages:
+        accesses, counts = state.accesses[thread], []
+        for page in self._commuting.pages_of(accesses):
             count = state.heap[page]
             for other, future in enumerate(state.futures):
                 if not threads >> other & 1:
                     count -= future.drops.get(page, 0)
             counts.append(max(0, min(MAX_COUNT, count)))
-        return step.against(tuple(counts))
+        return self._commuting.against(accesses, tuple(counts))
 
     def _next_grown(self) -> _State | None:
         """Return a state in which more is to be tried by what is known now, None if none is."""
