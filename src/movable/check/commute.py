@@ -9,7 +9,7 @@ isolation and list.  Where enough references are left, whatever the others drop,
 and taking and dropping commute.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Final
 
 from movable.check.trace import Plain
@@ -56,43 +56,56 @@ def as_accesses(plain: Plain) -> Accesses:
     return tuple((location, WRITE if is_write else READ) for location, is_write in plain)
 
 
-class Commuting:
-    """What commutes, in a program with these pages."""
+class Next:
+    """What a step accesses, and what must not be moved past it.
 
-    def __init__(self, pages: Iterable[Page]) -> None:
-        self._page_at = {page.at + field: page.at for page in pages for field in range(len(FIELDS))}
-        self._pages: dict[Accesses, tuple[int, ...]] = {}
-        self._against: dict[tuple[Accesses, tuple[int, ...]], int] = {}
+    Attributes:
+        accesses: all of it.
+        pages: the first locations of the pages that it is about.
+    """
 
-    def pages_of(self, accesses: Accesses) -> tuple[int, ...]:
-        """Return the first locations of the pages that `accesses` are about."""
-        pages = self._pages.get(accesses)
-        if pages is None:
-            found = {self._page_at[at]: None for at, _ in accesses if at in self._page_at}
-            pages = self._pages[accesses] = tuple(found)
-        return pages
+    __slots__ = ("_against", "_page_at", "accesses", "pages")
 
-    def against(self, accesses: Accesses, counts: tuple[int, ...]) -> int:
-        """Return the accesses of others that do not commute with a step of `accesses`.
+    def __init__(self, accesses: Accesses, page_at: Mapping[int, int]) -> None:
+        self.accesses, self._page_at = accesses, page_at
+        found = {page_at[location]: None for location, _ in accesses if location in page_at}
+        self.pages: tuple[int, ...] = tuple(found)
+        self._against: dict[tuple[int, ...], int] = {}
+
+    def against(self, counts: tuple[int, ...]) -> int:
+        """Return the accesses of others that do not commute with the step.
 
         Args:
-            accesses: of the step.
-            counts: of each of `pages_of(accesses)`: how many references are left at least, whatever
-                others drop first; from 0 to `MAX_COUNT`.
+            counts: of each of `pages`: how many references are left at least, whatever others drop
+                first; from 0 to `MAX_COUNT`.
         """
-        key = accesses, counts
-        bits = self._against.get(key)
+        bits = self._against.get(counts)
         if bits is None:
-            count_of = dict(zip(self.pages_of(accesses), counts, strict=True))
+            count_of = dict(zip(self.pages, counts, strict=True))
             bits = 0
-            for access in accesses:
+            for access in self.accesses:
                 page = self._page_at.get(access[0])
                 if page is None:
                     bits |= _others(access) << access[0] * NR_KINDS
                 else:
                     bits |= _of_page(page, access, count_of[page])
-            self._against[key] = bits
+            self._against[counts] = bits
         return bits
+
+
+class Commuting:
+    """What commutes, in a program with these pages."""
+
+    def __init__(self, pages: Iterable[Page]) -> None:
+        self._page_at = {page.at + field: page.at for page in pages for field in range(len(FIELDS))}
+        self._known: dict[Accesses, Next] = {}
+
+    def next(self, accesses: Accesses) -> Next:
+        """Return what there is to know of a step with these accesses."""
+        known = self._known.get(accesses)
+        if known is None:
+            known = self._known[accesses] = Next(accesses, self._page_at)
+        return known
 
 
 def _others(access: Access) -> int:

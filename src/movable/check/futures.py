@@ -11,9 +11,10 @@ What is learnt late is told to the points before it, and `clock` says that somet
 from collections.abc import Iterable
 from typing import Any, Final
 
-from movable.check.commute import announced, as_accesses, bits_of
+from movable.check.commute import Commuting, Next, announced, as_accesses, bits_of
 from movable.check.learnt import Point, path_to
 from movable.check.move import Move
+from movable.check.trace import Plain
 from movable.driver.fields import COUNT, LOCK
 from movable.driver.locks import Lock, RwLock
 from movable.driver.page import Page
@@ -33,31 +34,42 @@ class Future:
         grown: the time at which any of that grew last.
         waits_for: the lock that the next step waits for.
         holds: the locks that others wait for in vain.
+        ends: the plain accesses before the next step.
+        always: the next step, if what it accesses does not vary.
     """
 
-    __slots__ = ("_next", "before", "drops", "ends", "grown", "holds", "may", "point", "waits_for")
+    __slots__ = ("_next", "always", "before", "drops", "ends", "grown", "holds", "may",
+                 "nr_options", "point", "waits_for")  # fmt: skip
 
     def __init__(self, point: Point, before: "Future | None", grown: int) -> None:
         self.point, self.before, self.grown = point, before, grown
         self.may: dict[int, int] = {}
         self.drops: dict[int, int] = {}
         self.waits_for = self.holds = 0
+        self.nr_options = 1 if point.step is None else point.step.nr_options
         self.ends: Accesses = ()
-        self._next: dict[Accesses, Accesses] = {}
+        self.always: Next | None = None
+        self._next: dict[tuple[Accesses, Plain], Next] = {}
 
-    def next_accesses(self, found: Accesses) -> Accesses:
+    def accesses(self, found: Accesses) -> Accesses:
         """Return what the next step accesses if that is `found`, and what it concludes.
 
         The plain accesses before a step are only ordered by it: so it must not be moved past what
         races with them.  A drop may turn out to be the last one elsewhere.
         """
-        accesses = self._next.get(found)
-        if accesses is None:
-            step = self.point.step
-            is_drop = step is not None and step.verb == "put" and isinstance(step.owner, Page)
-            accesses = (announced(step) if is_drop and step is not None else found) + self.ends
-            self._next[found] = accesses
-        return accesses
+        step = self.point.step
+        if step is not None and step.verb == "put" and isinstance(step.owner, Page):
+            return announced(step) + self.ends
+        return found + self.ends
+
+    def next(self, commuting: Commuting, found: Accesses, plain: Plain = ()) -> Next:
+        """Return what there is to know of the next step, once made with `plain` after it."""
+        key = found, plain
+        known = self._next.get(key)
+        if known is None:
+            known = commuting.next(self.accesses(found) + as_accesses(plain))
+            self._next[key] = known
+        return known
 
     def grow(self, locks: int, accesses: int) -> bool:
         """Note that `accesses` may follow a wait for `locks`; return whether that is new."""
@@ -77,11 +89,13 @@ class Future:
 class Futures:
     """The futures of all points that threads were seen at."""
 
-    def __init__(self) -> None:
+    def __init__(self, commuting: Commuting) -> None:
+        self._commuting = commuting
         self.clock = 1
         """The time: it goes on whenever anything grows."""
         self._of: dict[Point, Future] = {}
         self._ended = Future(Point(None, None), None, 0)
+        self._ended.always = commuting.next(())
         self._known: set[tuple[Point, Accesses]] = set()
         self._locks: dict[tuple[int, bool], int] = {}
 
@@ -115,7 +129,7 @@ class Futures:
         future, before = self.of(point), self._of.get(point.segment.before)
         if before is None:
             return
-        found = before.next_accesses(move.accesses) + as_accesses(move.plain)
+        found = before.accesses(move.accesses) + as_accesses(move.plain)
         is_new = before.grow(before.waits_for, bits_of(found))
         while before is not None and (self._pass_on(future, before) or is_new):
             self.clock += 1
@@ -131,9 +145,12 @@ class Futures:
         for lock in point.holding[0]:
             future.holds |= self._held(lock, point)
         if step is None:
+            future.always = self._commuting.next(())
             return future
         if not is_first:
             future.ends = as_accesses(segment.plain)
+        if step.varies is None:
+            future.always = future.next(self._commuting, step.accesses)
         future.waits_for = self._waits_for(step)
         future.grow(future.waits_for, bits_of(announced(step) + future.ends))
         for location, kind in step.accesses:

@@ -187,8 +187,8 @@ def test_a_drop_commutes_with_what_it_cannot_disturb() -> None:
     unlock, touch = bits_of(((page.at + LOCK, RELEASE),)), bits_of(((page.at + LIFE, READ),))
 
     assert drop[0] == (page.at + COUNT, DROP)
-    assert not commuting.against(drop, (0,)) & bits_of(drop)
-    last, other = commuting.against(drop, (1,)), commuting.against(drop, (2,))
+    assert not commuting.next(drop).against((0,)) & bits_of(drop)
+    last, other = commuting.next(drop).against((1,)), commuting.next(drop).against((2,))
     for step in (get, unlock, touch):
         assert last & step
         assert not other & step
@@ -201,7 +201,7 @@ def test_what_touches_a_page_must_come_before_its_last_drop() -> None:
     page, accesses = drop_of(program)
     commuting, drop = Commuting(program.env.pages), bits_of(accesses)
 
-    assert commuting.against(((page.at + LIFE, READ),), (0,)) & drop
-    assert not commuting.against(((page.at + LIFE, READ),), (1,)) & drop
-    assert commuting.against(((page.at + LOCK, WRITE),), (0,)) & drop
-    assert not commuting.against(((page.at + LOCK, READ),), (0,)) & drop
+    assert commuting.next(((page.at + LIFE, READ),)).against((0,)) & drop
+    assert not commuting.next(((page.at + LIFE, READ),)).against((1,)) & drop
+    assert commuting.next(((page.at + LOCK, WRITE),)).against((0,)) & drop
+    assert not commuting.next(((page.at + LOCK, READ),)).against((0,)) & drop

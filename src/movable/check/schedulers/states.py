@@ -17,22 +17,49 @@ thread's past is part of them.
 Not for threads that spin, nor for those that cannot be learnt: `Unfit`.
 """
 
-from typing import Any
+from typing import Any, Final
 
-from movable.check.commute import MAX_COUNT, Commuting, as_accesses
+from movable.check.commute import MAX_COUNT, Commuting, Next
 from movable.check.execution import THREAD_BITS, THREAD_MASK, Execution
 from movable.check.futures import Future, Futures
 from movable.check.recall import Recalling
 from movable.check.schedulers.protocol import STOP
 from movable.check.trace import Trace
-from movable.driver.steps import Accesses
 
-MAX_STATES = 300_000
-"""Beyond, it takes too much memory: 1 to 2 KB each."""
+MAX_STATES: Final = 500_000
+"""Beyond, it takes too much memory: about 1 KB each."""
+
+NR_OF_ROW: Final = 16
+Numbers = tuple[int, ...]
+"""A content of the shared state: the number of each row."""
 
 
 class Unfit(Exception):
     """The program cannot be searched like this."""
+
+
+class _Rows:
+    """Rows of the shared state, of `NR_OF_ROW` locations each: each content once, by number."""
+
+    def __init__(self) -> None:
+        self._numbers: dict[tuple[Any, ...], int] = {}
+        self._rows: list[tuple[Any, ...]] = []
+
+    def numbers_of(self, heap: tuple[Any, ...]) -> Numbers:
+        """Return the numbers of the rows of `heap`."""
+        numbers, known = [], self._numbers
+        for start in range(0, len(heap), NR_OF_ROW):
+            row = heap[start : start + NR_OF_ROW]
+            number = known.get(row)
+            if number is None:
+                number = known[row] = len(self._rows)
+                self._rows.append(row)
+            numbers.append(number)
+        return tuple(numbers)
+
+    def value(self, heap: Numbers, location: int) -> Any:  # noqa: ANN401
+        """Return what is at `location`."""
+        return self._rows[heap[location // NR_OF_ROW]][location % NR_OF_ROW]
 
 
 class _State:
@@ -41,11 +68,11 @@ class _State:
     Attributes:
         parent, code: how it was reached first.
         threads: the persistent set, as far as it is known.
-        accesses: of the next step of each thread; with what follows it, if it was tried.
+        next: the next step of each thread, with what follows it if it was tried.
         judged: the time when `threads` was decided.
     """
 
-    __slots__ = ("accesses", "code", "depth", "enabled", "futures", "heap", "judged", "left",
+    __slots__ = ("code", "depth", "enabled", "futures", "heap", "judged", "left", "next",
                  "nr_options", "parent", "threads")  # fmt: skip
 
     def __init__(self, parent: "_State | None", code: int) -> None:
@@ -53,9 +80,9 @@ class _State:
         self.depth: int = 0 if parent is None else parent.depth + 1
         self.left: list[int] = []
         self.threads = self.enabled = self.judged = 0
-        self.heap: tuple[Any, ...] = ()
+        self.heap: Numbers = ()
         self.futures: tuple[Future, ...] = ()
-        self.accesses: list[Accesses] = []
+        self.next: list[Next] = []
         self.nr_options: tuple[int, ...] = ()
 
     def path(self) -> list[int]:
@@ -85,11 +112,13 @@ class StateScheduler:
     is_exhaustive = True
 
     def __init__(self) -> None:
-        self._futures = Futures()
         self._commuting = Commuting(())
+        self._futures = Futures(self._commuting)
+        self._rows = _Rows()
         self._seen: dict[object, _State] = {}
         self._options: dict[tuple[int, ...], tuple[int, ...]] = {}
         """Of each thread, how many ways its next step can go: each tuple once."""
+        self._one_way: tuple[int, ...] = ()
         self._stack: list[_State] = []
         self._has_begun = False
         self._execution: Recalling | None = None
@@ -139,6 +168,8 @@ class StateScheduler:
         if self._execution is None:
             self._execution = execution
             self._commuting = Commuting(execution.program.env.pages)
+            self._futures = Futures(self._commuting)
+            self._one_way = (1,) * execution.nr_threads
             self._futures.learn_all(execution.program.learnt.roots)
         if self._is_new:
             self._learn(execution)
@@ -156,13 +187,14 @@ class StateScheduler:
         thread = execution.schedule[-1] & THREAD_MASK
         self._futures.learn(move, execution.points[thread])
         if move.plain:
-            found = state.accesses[thread]
-            state.accesses[thread] = tuple(dict.fromkeys(found + as_accesses(move.plain)))
+            before, tried = state.futures[thread], state.next[thread].accesses
+            whole = before.next(self._commuting, move.accesses, move.plain).accesses
+            state.next[thread] = self._commuting.next(tuple(dict.fromkeys(tried + whole)))
             state.judged = 0
 
     def _arrive(self, execution: Recalling, enabled: int) -> bool:
         """Note the state that a run has come to; return whether it is new."""
-        heap, of = tuple(execution.heap), self._futures.of
+        heap, of = self._rows.numbers_of(tuple(execution.heap)), self._futures.of
         futures = tuple([of(point) for point in execution.points])
         key = heap, futures, execution.nr_faults
         if key in self._seen:
@@ -172,16 +204,25 @@ class StateScheduler:
         self._seen[key] = state
         state.heap, state.futures, state.enabled = heap, futures, enabled
         state.judged = self._futures.clock
-        nr_options = []
+        state.nr_options = self._one_way
         for thread, future in enumerate(futures):
-            goes_on = execution.pending[thread] is not None
-            found = execution.accesses_of(thread)
-            state.accesses.append(future.next_accesses(found) if goes_on else ())
-            nr_options.append(execution.nr_options(thread) if goes_on else 0)
-        state.nr_options = self._options.setdefault(tuple(nr_options), tuple(nr_options))
+            step = future.always
+            if step is None:
+                step = future.next(self._commuting, execution.accesses_of(thread))
+            state.next.append(step)
+            if future.nr_options > 1:
+                self._note_options(state, execution)
         state.add(self._first_set(state))
         self._stack.append(state)
         return True
+
+    def _note_options(self, state: _State, execution: Recalling) -> None:
+        """Note how many ways the next step of each thread can go now."""
+        nr_options = tuple(
+            execution.nr_options(thread) if step is not None else 1
+            for thread, step in enumerate(execution.pending)
+        )
+        state.nr_options = self._options.setdefault(nr_options, nr_options)
 
     def _first_set(self, state: _State) -> int:
         """Return the set with the fewest threads that can go on."""
@@ -206,7 +247,7 @@ class StateScheduler:
     def _closure(self, state: _State, threads: int) -> int:
         """Return the least persistent set of `state` with `threads` in it, as far as is known."""
         futures, is_closed = state.futures, False
-        while not is_closed:
+        while not is_closed and state.enabled & ~threads:
             is_closed, held, against = True, 0, 0
             for thread, future in enumerate(futures):
                 if threads >> thread & 1:
@@ -224,14 +265,17 @@ class StateScheduler:
 
     def _against(self, state: _State, thread: int, threads: int) -> int:
         """Return what does not commute with the next step of `thread`, one of `threads`."""
-        accesses, counts = state.accesses[thread], []
-        for page in self._commuting.pages_of(accesses):
-            count = state.heap[page]
+        step = state.next[thread]
+        if not step.pages:
+            return step.against(())
+        counts = []
+        for page in step.pages:
+            count = self._rows.value(state.heap, page)
             for other, future in enumerate(state.futures):
                 if not threads >> other & 1:
                     count -= future.drops.get(page, 0)
             counts.append(max(0, min(MAX_COUNT, count)))
-        return self._commuting.against(accesses, tuple(counts))
+        return step.against(tuple(counts))
 
     def _next_grown(self) -> _State | None:
         """Return a state in which more is to be tried by what is known now, None if none is."""
