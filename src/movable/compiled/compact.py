@@ -268,6 +268,17 @@ def compact_step(pages: Pages, zone: np.void, rules: np.void, cc: np.void) -> in
     return COMPACT_CONTINUE
 
 
+@inlined
+def end_run(pages: Pages, zone: np.void, rules: np.void, cc: np.void, result: int) -> None:
+    """Release what is held, and note how the run ended."""
+    if cc["nr_freepages"] > 0:
+        high_pfn = release_held(pages, zone, rules, cc)
+        high_pfn = pageblock_start(high_pfn)
+        if high_pfn > zone["cached_free_pfn"]:
+            zone["cached_free_pfn"] = high_pfn
+    cc["result"] = result
+
+
 @compiled
 def compact_zone(pages: Pages, zone: np.void, rules: np.void, cc: np.void) -> int:
     """Compact one zone as `cc` says, and return the compact_result.
@@ -291,12 +302,26 @@ def compact_zone(pages: Pages, zone: np.void, rules: np.void, cc: np.void) -> in
         result = compact_step(pages, zone, rules, cc)
         if result == COMPACT_CONTINUE:
             result = compact_finished(zone, cc)
-    if cc["nr_freepages"] > 0:
-        high_pfn = release_held(pages, zone, rules, cc)
-        high_pfn = pageblock_start(high_pfn)
-        if high_pfn > zone["cached_free_pfn"]:
-            zone["cached_free_pfn"] = high_pfn
+    end_run(pages, zone, rules, cc, result)
     if merges_later:
         merge_free_pages(pages, zone)
-    cc["result"] = result
     return result
+
+
+@compiled
+def begin_run(zone: np.void, cc: np.void) -> None:
+    """Begin a run with a goal that `compact_batch` carries on: not an asynchronous one."""
+    begin_zone(zone, cc)
+    cc["last_migrated"] = 0
+    cc["sync_cached"] = 0
+
+
+@compiled
+def compact_batch(pages: Pages, zone: np.void, rules: np.void, cc: np.void) -> int:
+    """Carry a run on by one batch; return COMPACT_CONTINUE, or why it is over."""
+    result = compact_finished(zone, cc)
+    if result == COMPACT_CONTINUE:
+        result = compact_step(pages, zone, rules, cc)
+    if result != COMPACT_CONTINUE:
+        end_run(pages, zone, rules, cc, result)
+    return int64(result)

@@ -62,6 +62,10 @@ def reclaim_nothing() -> int:
     return 0
 
 
+def do_nothing() -> None:
+    """Let nobody else run."""
+
+
 @dataclass(slots=True)
 class Counters:
     """vmstat's counters of the path, under their names there."""
@@ -85,6 +89,8 @@ class Allocator:
     """Frees some pages if it can, and returns how many."""
     kswapds: Mapping[int, Kswapd] = field(default_factory=dict)
     """The daemons of each node; none where somebody else sees to what they do."""
+    beside: Callable[[], None] = do_nothing
+    """What others do before each request."""
     highest: int = ZONE_INDEX["Movable"]
     """The index of the highest zone that requests may use."""
     counters: Counters = field(default_factory=Counters)
@@ -98,6 +104,7 @@ class Allocator:
     def alloc(self, order: int, gfp: Gfp, kind: PageKind, *, is_compound: bool = True) -> int:
         """Allocate a block of `order`, marked as `kind`; return its first PFN, or NO_PAGE."""
         self._run_woken()
+        self.beside()
         self.time_used += 1
         pfn = self._fastpath(order, gfp)
         if pfn == NO_PAGE:
@@ -294,30 +301,41 @@ class Allocator:
     def compact_in_background(self, zone: Zone, order: int) -> int:
         """Compact `zone` as kcompactd does, and return how many pages that moved.
 
-        The two suitability tests are one here.
-
         Source: kcompactd_do_work(), mm/compaction.c.
         """
+        cc = self.begin_in_background(zone, order)
+        if cc is None:
+            return 0
+        self.compact(self.pages, zone.record, self.record, cc)
+        self.end_in_background(zone, order, cc)
+        return int(cc["nr_migrated"])
+
+    def begin_in_background(self, zone: Zone, order: int) -> np.void | None:
+        """Return the control record of kcompactd's run in `zone`, or None if there is none.
+
+        The two suitability tests are one here.
+        """
         record = zone.record
-        gfp = GFP_KERNEL
         if compaction_deferred(record, order):
-            return 0
-        if self._suitability(record, order, gfp) != COMPACT_CONTINUE:
-            return 0
+            return None
+        if self._suitability(record, order, GFP_KERNEL) != COMPACT_CONTINUE:
+            return None
         if compaction_restarting(record, order):
             reset_isolation_suitable(self.pages, record)
         cc = new_control()
         cc["order"] = cc["search_order"] = order
         cc["mode"] = MIGRATE_SYNC_LIGHT
-        cc["migratetype"] = gfp.migratetype
-        result = int(self.compact(self.pages, record, self.record, cc))
+        cc["migratetype"] = GFP_KERNEL.migratetype
+        return cc
+
+    def end_in_background(self, zone: Zone, order: int, cc: np.void) -> None:
+        """Note how kcompactd's run in `zone` went."""
         zone.done.add(cc)
-        if result == COMPACT_SUCCESS:
-            compaction_defer_reset(record, order, alloc_success=False)
-        elif result in (COMPACT_COMPLETE, COMPACT_PARTIAL_SKIPPED):
-            drain_pages_zone(self.pages, record)
-            defer_compaction(record, order)
-        return int(cc["nr_migrated"])
+        if cc["result"] == COMPACT_SUCCESS:
+            compaction_defer_reset(zone.record, order, alloc_success=False)
+        elif cc["result"] in (COMPACT_COMPLETE, COMPACT_PARTIAL_SKIPPED):
+            drain_pages_zone(self.pages, zone.record)
+            defer_compaction(zone.record, order)
 
 
 def _mark(zone: np.void, name: str) -> int:

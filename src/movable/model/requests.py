@@ -1,7 +1,8 @@
 """Requests for blocks of an order: ``nr_hugepages``, and storms of allocations."""
 
 from collections import deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
+from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,6 +14,7 @@ from movable.mm.kinds import PageKind
 from movable.mm.state import NO_PAGE
 from movable.model.alloc import Allocator
 from movable.model.gfp import GFP_HUGETLB, Gfp
+from movable.model.kcompactd import Kcompactd, Pace
 from movable.model.kswapd import BOOST_FACTOR, Kswapd, allow_boost
 from movable.model.run import Machine, Run, extfrag_threshold, machine_of, zonelists
 from movable.model.zone import ZONE_INDEX, Zone
@@ -26,18 +28,20 @@ def allocate(
     count: int,
     gfp: Gfp,
     truth: Truth | None = None,
+    pace: Pace = Pace.AT_ONCE,
 ) -> Run:
     """Ask for `count` blocks of `order`, one after another on a CPU of the first node; keep them.
 
     Args:
         truth: gives the free lists' order, if it was recorded.
+        pace: when kcompactd runs, if fallbacks wake it.
 
     Source: a loop of alloc_pages().
     """
     machine = machine_of(frames, roles, has_lists=True, truth=truth)
     highest = ZONE_INDEX["Movable" if gfp.migratetype == MIGRATE_MOVABLE else "Normal"]
     nodes = zonelists(machine.zones, highest)
-    task = _task(machine, [zone for zones in nodes for zone in zones], highest, truth)
+    task = _task(machine, [zone for zones in nodes for zone in zones], highest, truth, pace)
     requests = (
         task.alloc(order, gfp, PageKind.KERNEL, is_compound=False) != NO_PAGE for _ in range(count)
     )
@@ -73,41 +77,42 @@ def hugepages(
     return machine.finish(nr_obtained)
 
 
-def _task(machine: Machine, zones: Sequence[Zone], highest: int, truth: Truth | None) -> Allocator:
+def _task(
+    machine: Machine,
+    zones: Sequence[Zone],
+    highest: int,
+    truth: Truth | None,
+    pace: Pace = Pace.AT_ONCE,
+) -> Allocator:
     """Return a task that allocates from `zones`, with the daemons that it wakes."""
-    daemons: dict[int, Kswapd] = {}
     task = Allocator(
-        machine.pages,
-        zones,
-        machine.rules,
-        extfrag_threshold(machine.frames),
-        kswapds=daemons,
-        highest=highest,
+        machine.pages, zones, machine.rules, extfrag_threshold(machine.frames), highest=highest
     )
+    nodes: dict[int, list[Zone]] = {}
     for zone in reversed(zones):
         allow_boost(zone, boost_factor(machine.frames))
-    daemons |= _kswapds(machine, zones, task, knows_lists=truth is not None)
+        nodes.setdefault(zone.info.nid, []).append(zone)
+    compactors = {nid: Kcompactd(task, pace) for nid in nodes}
+    task.kswapds = {
+        nid: Kswapd(
+            machine.pages,
+            lowest_first,
+            compactors[nid].compact,
+            lambda: task.time_used,
+            flushes_lists=truth is not None,
+        )
+        for nid, lowest_first in nodes.items()
+    }
+    if pace is Pace.IN_TURN:
+        task.beside = partial(_take_turns, tuple(compactors.values()))
     return task
+
+
+def _take_turns(compactors: Sequence[Kcompactd]) -> None:
+    for kcompactd in compactors:
+        kcompactd.take_turn()
 
 
 def boost_factor(frames: Frames) -> int:
     """Return vm.watermark_boost_factor of the machine."""
     return frames.snapshot.sysctls.get("vm.watermark_boost_factor", BOOST_FACTOR)
-
-
-def _kswapds(
-    machine: Machine, zones: Sequence[Zone], task: Allocator, *, knows_lists: bool
-) -> Mapping[int, Kswapd]:
-    nodes: dict[int, list[Zone]] = {}
-    for zone in reversed(zones):
-        nodes.setdefault(zone.info.nid, []).append(zone)
-    return {
-        nid: Kswapd(
-            machine.pages,
-            lowest_first,
-            task.compact_in_background,
-            lambda: task.time_used,
-            knows_lists,
-        )
-        for nid, lowest_first in nodes.items()
-    }

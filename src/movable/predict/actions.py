@@ -1,6 +1,6 @@
 """The actions that a forecast can be asked for, from their names."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import partial
 
 import numpy as np
@@ -12,6 +12,7 @@ from movable.frames.movability import unevictable_allowed
 from movable.frames.truth import Truth
 from movable.mm.constants import MAX_PAGE_ORDER, PAGEBLOCK_ORDER
 from movable.model.gfp import parse_gfp
+from movable.model.kcompactd import Pace
 from movable.model.requests import allocate, hugepages
 from movable.model.run import Run, compact_memory, kcompactd, proactive
 from movable.model.zone import roles_of
@@ -57,6 +58,13 @@ def parse_action(action: str, frames: Frames, truth: Truth | None = None) -> Per
         percent = _number(action, "N", arguments[0], 100) if arguments else default
         return partial(proactive, proactiveness=percent)
     raise UsageError(f"no action {action!r}: there are {ACTIONS}")
+
+
+def paces_of(perform: Perform) -> Iterator[Perform]:
+    """Yield `perform` with kcompactd running at other times, if it wakes that at all."""
+    if isinstance(perform, partial) and perform.func is allocate:
+        yield partial(perform, pace=Pace.IN_TURN)
+        yield partial(perform, pace=Pace.NEVER)
 
 
 def has_lists(frames: Frames) -> bool:

@@ -18,7 +18,7 @@ from movable.mm.state import Role
 from movable.mm.zoneinfo import PerCpuPages, ZoneInfo, ZoneKey
 from movable.model.run import Run, ZoneRun, are_apart, compact_in_place, compact_memory
 from movable.model.zone import roles_of
-from movable.predict.actions import Perform, parse_action
+from movable.predict.actions import Perform, paces_of, parse_action
 from movable.predict.doubtful import DoubtfulPages, Overrides, Variant
 
 
@@ -77,10 +77,14 @@ class Forecast:
     kinds_before: NDArray[np.uint8] = field(repr=False)
     kinds_after: NDArray[np.uint8] = field(repr=False)
     nr_obtained: int | None = None
+    nr_obtained_range: tuple[int, int] | None = None
 
     def to_json(self) -> dict[str, object]:
         """Return the fixed JSON form."""
-        obtained = {} if self.nr_obtained is None else {"nr_obtained": self.nr_obtained}
+        obtained: dict[str, object] = {}
+        if self.nr_obtained is not None and self.nr_obtained_range is not None:
+            obtained["nr_obtained"] = self.nr_obtained
+            obtained["nr_obtained_range"] = list(self.nr_obtained_range)
         return {
             "schema": 1,
             "rules": self.rules,
@@ -182,6 +186,8 @@ class _Again:
     perform: Perform
     refused: Overrides
     first: Run
+    obtained: list[int] = field(default_factory=list)
+    """What the action obtained each time it was run once more."""
     locks: defaultdict[ZoneKey, Lock] = field(default_factory=lambda: defaultdict(Lock))
     """By zone: who has it may use the first run's links there, which are most of its memory."""
 
@@ -192,12 +198,18 @@ class _Again:
             return [None]
         return [zone for zone in self.first.zones if variant.touches(zone.info)]
 
+    def note(self, run: Run) -> Run:
+        """Remember what `run` obtained, if it is such an action."""
+        if run.nr_obtained is not None:
+            self.obtained.append(run.nr_obtained)
+        return run
+
     def gain(self, task: tuple[Variant, ZoneRun | None]) -> int:
         """Return how many more huge pages a variant has after it: in one zone, or in all."""
         variant, zone = task
         roles = roles_for(self.frames, {**self.refused, **variant.overrides})
         if zone is None:
-            run = self.perform(variant.frames_of(self.frames), roles)
+            run = self.note(self.perform(variant.frames_of(self.frames), roles))
             return _nr_huge_after(run.zones) - _nr_huge_after(self.first.zones)
         there = variant.frames_of(self.frames, zone.info)
         lock, links = self.locks[zone.info.key], (self.first.pages.next, self.first.pages.prev)
@@ -225,6 +237,9 @@ def _with_range(forecast: Forecast, again: _Again, doubtful: DoubtfulPages) -> F
             seen.append(center + gain)
     if _is_undrained(frames):
         seen.append(_nr_huge_now(again.first.zones))
+    for perform in paces_of(again.perform):
+        run = again.note(perform(frames, roles_for(frames, again.refused)))
+        seen.append(_nr_huge_after(run.zones))
     for machine in _pooled(frames):
         run = again.perform(machine, roles_for(machine, again.refused))
         seen.append(_nr_huge_now(run.zones))
@@ -236,7 +251,14 @@ def _with_range(forecast: Forecast, again: _Again, doubtful: DoubtfulPages) -> F
         nr_huge_after_range=(max(0, min(seen) - noise), max(seen) + noise),
         noise=noise,
     )
-    return replace(forecast, totals=totals)
+    return replace(forecast, totals=totals, nr_obtained_range=_range_of(forecast, again))
+
+
+def _range_of(forecast: Forecast, again: _Again) -> tuple[int, int] | None:
+    """Return the fewest and the most blocks that any of the runs obtained."""
+    if forecast.nr_obtained is None:
+        return None
+    return min(forecast.nr_obtained, *again.obtained), max(forecast.nr_obtained, *again.obtained)
 
 
 def _decayed(frames: Frames, action: str) -> Iterator[Frames]:
@@ -309,7 +331,9 @@ def _doubts_of_action(frames: Frames, run: Run, truth: Truth | None) -> Iterator
     yield Doubt(
         "alone",
         "the machine is taken to be idle and never compacted before: no kswapd and no kcompactd "
-        "but those that the requests wake, and reclaim that frees nothing",
+        "but those that the requests wake, and reclaim that frees nothing; when kcompactd gets to "
+        "run does not show: it is taken to run at once, and the range includes that it takes turns "
+        "with the requests, and that it comes too late",
     )
 
 

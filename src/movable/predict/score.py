@@ -179,6 +179,7 @@ def _score_step(recording: Recording, step: Step, action: str, *, with_truth: bo
         page_agreement=_page_agreement(outcome, forecast) if forecast else None,
         reason=attempt.reason,
         notes=(*attempt.notes, *outcome.notes),
+        obtained_range=forecast.nr_obtained_range if forecast else None,
     )
 
 

@@ -70,6 +70,7 @@ class Group:
     unusable_index: Spread
     page_agreement: tuple[float | None, float | None, float | None]
     nr_obtained: Spread
+    nr_obtained_in_range: int
 
     @classmethod
     def of(cls, name: str, scores: Sequence[Score]) -> "Group":
@@ -92,6 +93,7 @@ class Group:
                 agreements[0] if agreements else None,
             ),
             nr_obtained=Spread.of(done, lambda score: score.nr_obtained),
+            nr_obtained_in_range=sum(score.is_obtained_in_range is True for score in done),
         )
 
 

@@ -120,6 +120,15 @@ class Score:
     page_agreement: float | None
     reason: str = ""
     notes: tuple[str, ...] = ()
+    obtained_range: tuple[int, int] | None = None
+
+    @property
+    def is_obtained_in_range(self) -> bool | None:
+        """Whether the real number obtained lies in the predicted range; None without one."""
+        if self.obtained_range is None or self.nr_obtained is None or self.nr_obtained.real is None:
+            return None
+        low, high = self.obtained_range
+        return low <= self.nr_obtained.real <= high
 
     @property
     def is_predicted(self) -> bool:
@@ -151,7 +160,13 @@ class Score:
     def to_json(self) -> dict[str, object]:
         """Return the fixed JSON form; keys may be added."""
         real, predicted = self.nr_free_blocks
-        obtained = {} if self.nr_obtained is None else {"nr_obtained": self.nr_obtained.to_json()}
+        obtained = {}
+        if self.nr_obtained is not None:
+            obtained["nr_obtained"] = {
+                **self.nr_obtained.to_json(),
+                "range": self.obtained_range,
+                "in_range": self.is_obtained_in_range,
+            }
         return {
             "name": self.name,
             "action": self.action,

@@ -40,7 +40,9 @@ def _figures(before: Sequence[int], score: Score, paint: Paint) -> list[str]:
         ("pages scanned for free ones", "", *_pair(counters.nr_free_scanned), ""),
     ]
     if score.nr_obtained is not None:
-        rows.insert(0, ("allocations that succeeded", "", *_pair(score.nr_obtained), ""))
+        rows.insert(
+            0, ("allocations that succeeded", "", *_pair(score.nr_obtained), _obtained(score))
+        )
     if score.page_agreement is not None:
         share = f"{100 * score.page_agreement:.3f} %"
         rows.append(("pages whose state is right", "", "", share, ""))
@@ -53,10 +55,18 @@ def _pair(figure: Figure) -> tuple[str, str]:
 
 
 def _range(score: Score) -> str:
-    if score.huge.range is None:
+    return _spread(score.huge.range, is_right=bool(score.huge.is_in_range))
+
+
+def _obtained(score: Score) -> str:
+    return _spread(score.obtained_range, is_right=bool(score.is_obtained_in_range))
+
+
+def _spread(found: tuple[int, int] | None, *, is_right: bool) -> str:
+    if found is None:
         return ""
-    low, high = score.huge.range
-    return f"{low} to {high}" + ("" if score.huge.is_in_range else ", wrong")
+    low, high = found
+    return f"{low} to {high}" + ("" if is_right else ", wrong")
 
 
 def _blocks(before: Sequence[int], score: Score, paint: Paint) -> list[str]:

@@ -101,8 +101,18 @@ def _cells(score: Score) -> tuple[str, ...]:
         _range(score),
         _pair(score.unusable),
         "-" if agreement is None else f"{agreement:.5f}",
-        "-" if score.nr_obtained is None else _pair(score.nr_obtained),
+        _obtained(score),
     )
+
+
+def _obtained(score: Score) -> str:
+    if score.nr_obtained is None:
+        return "-"
+    if score.obtained_range is None:
+        return _pair(score.nr_obtained)
+    low, high = score.obtained_range
+    out = "" if score.is_obtained_in_range else " out"
+    return f"{_pair(score.nr_obtained)}, {low}..{high}{out}"
 
 
 def _pair(figure: Figure) -> str:
@@ -173,7 +183,8 @@ def _sentences(group: Group) -> list[str]:
     if group.nr_obtained.nr_runs:
         obtained = group.nr_obtained
         sentences.append(
-            f"obtained: {obtained.nr_exact} of {obtained.nr_runs} exact; {_errors(obtained)}"
+            f"obtained: {obtained.nr_exact} of {obtained.nr_runs} exact, "
+            f"{group.nr_obtained_in_range} inside the range; {_errors(obtained)}"
         )
     return sentences
 

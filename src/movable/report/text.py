@@ -56,7 +56,16 @@ def huge_page_lines(forecast: Forecast, *, paint: Paint) -> list[str]:
     return [
         f"Free huge pages now               {paint.bold(f'{totals.nr_huge_before:>8}')}",
         f"Free huge pages after compaction  {after}{spread}, {price}",
+        *_obtained_lines(forecast, paint=paint),
     ]
+
+
+def _obtained_lines(forecast: Forecast, *, paint: Paint) -> list[str]:
+    if forecast.nr_obtained is None or forecast.nr_obtained_range is None:
+        return []
+    low, high = forecast.nr_obtained_range
+    spread = "" if low == high else f" ({low} to {high})"
+    return [f"Blocks obtained                   {paint.bold(f'{forecast.nr_obtained:>8}')}{spread}"]
 
 
 def _free_block_lines(zones: Sequence[ZoneForecast], *, paint: Paint) -> list[str]:

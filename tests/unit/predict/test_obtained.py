@@ -1,0 +1,41 @@
+"""How far what requests obtain can be off."""
+
+from movable.predict.actions import paces_of, parse_action
+from movable.predict.forecast import predict, roles_for
+from movable.report.lines import Paint
+from movable.report.text import huge_page_lines
+from recorded import recorded
+
+STORM, REAL = "storm4-612-512m-movable", 1412
+
+
+def test_the_range_includes_when_kcompactd_runs() -> None:
+    frames = recorded(STORM)
+    action = "order:4:4000:movable+noretry"
+    runs = [
+        perform(frames, roles_for(frames)) for perform in paces_of(parse_action(action, frames))
+    ]
+    too_late, in_turn = sorted(run.nr_obtained or 0 for run in runs)
+
+    forecast = predict(frames, action=action)
+
+    assert forecast.nr_obtained is not None
+    assert forecast.nr_obtained_range is not None
+    low, high = forecast.nr_obtained_range
+    assert low <= too_late < forecast.nr_obtained < in_turn <= high
+    assert low <= REAL <= high
+    assert forecast.to_json()["nr_obtained_range"] == [low, high]
+    *_, last = huge_page_lines(forecast, paint=Paint(is_on=False))
+    assert last.split(None, 2) == [
+        "Blocks",
+        "obtained",
+        f"{forecast.nr_obtained} ({low} to {high})",
+    ]
+
+
+def test_kcompactd_has_no_part_in_what_does_not_wake_it() -> None:
+    frames = recorded("lab-612-512m-proactive60")
+
+    assert list(paces_of(parse_action("hugepages:9", frames))) == []
+    assert list(paces_of(parse_action("compact_memory", frames))) == []
+    assert predict(frames).nr_obtained_range is None
