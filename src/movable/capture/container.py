@@ -296,7 +296,7 @@ class _Reader:
             raise SnapshotError(f"{self._source}: is a ZIP, but not a movable snapshot")
         if manifest.get("version") != VERSION:
             raise SnapshotError(
-                f"{self._source}: snapshot version {str(manifest.get('version'))[:40]}, made by "
+                f"{self._source}: snapshot version {manifest.get('version')!r:.40}, made by "
                 f"{str(manifest.get('created_by'))[:80]}; this movable reads version {VERSION}"
             )
         return manifest
