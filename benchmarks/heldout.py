@@ -6,8 +6,9 @@
     python benchmarks/heldout.py DIR --kernel 6.12    on one kernel, more if repeated: its own table
     python benchmarks/heldout.py DIR --write          put the tables into docs/fidelity.md
 
-A line of SCENARIOS is: name, memory, kernels, what [lab] says, steps.  Requests and storms are
-made with proactive compaction off, which else runs beside them, every half a second.
+A line of SCENARIOS is: name, memory, kernels, what [lab] says, steps; heldout_machines.txt has more
+machines that are compacted.  Requests and storms are made with proactive compaction off, which else
+runs beside them, every half a second.
 """
 
 import argparse
@@ -32,7 +33,8 @@ COMPACT = "compact_memory"
 TWO = "cpus = 2"
 MIX = "anon size=370M keep=0.5 run=2"
 
-SCENARIOS: tuple[tuple[str, str, tuple[str, ...], str, tuple[str, ...]], ...] = (
+Line = tuple[str, str, tuple[str, ...], str, tuple[str, ...]]
+SCENARIOS: tuple[Line, ...] = (
     ("anon256", "256M", ALL, "", ("anon size=150M keep=0.35 run=2", COMPACT)),
     ("anon1g", "1G", ALL, "", ("anon size=800M keep=0.5 run=8", COMPACT)),
     ("anonsmp", "512M", WITH_MODULE, TWO, ("anon size=370M keep=0.45 run=3", COMPACT)),
@@ -165,7 +167,7 @@ SCENARIOS: tuple[tuple[str, str, tuple[str, ...], str, tuple[str, ...]], ...] = 
         ("anon size=800M keep=0.5 run=2", "allocate order=4 count=6000 gfp=movable+noretry"),
     ),
     (
-        *("mlocknoune", "512M", NEW, ""),
+        *("mlocknoune", "512M", ALL, ""),
         (
             "write path=/proc/sys/vm/compact_unevictable_allowed value=0",
             "anon size=330M keep=0.5 run=2 mlock=0.3",
@@ -173,7 +175,7 @@ SCENARIOS: tuple[tuple[str, str, tuple[str, ...], str, tuple[str, ...]], ...] = 
         ),
     ),
     (
-        *("hugebefore", "512M", NEW, ""),
+        *("hugebefore", "512M", ALL, ""),
         (
             "write path=/proc/sys/vm/nr_hugepages value=30",
             "anon size=280M keep=0.5 run=2",
@@ -203,7 +205,7 @@ SCENARIOS: tuple[tuple[str, str, tuple[str, ...], str, tuple[str, ...]], ...] = 
         ),
     ),
     (
-        *("nodes2nd", "1G", NEW, f"drain = false\n{TWO}\nnodes = 2"),
+        *("nodes2nd", "1G", ALL, f"drain = false\n{TWO}\nnodes = 2"),
         ("anon size=750M keep=0.5 run=3", COMPACT),
     ),
     ("proact40", "1G", NEW, "", ("anon size=700M keep=0.5 run=3", "proactive proactiveness=40")),
@@ -227,7 +229,18 @@ SCENARIOS: tuple[tuple[str, str, tuple[str, ...], str, tuple[str, ...]], ...] = 
         ("compile jobs=20 parallel=5 anon=32M files=8M slab=1M keep=4", COMPACT),
     ),
 )
+MACHINES = Path(__file__).with_name("heldout_machines.txt")
 QUIET = "write path=/proc/sys/vm/compaction_proactiveness value=0"
+
+
+def machines() -> Iterator[Line]:
+    """Yield the lines of heldout_machines.txt."""
+    for line in MACHINES.read_text().splitlines():
+        if not line.startswith("#"):
+            name, memory, kernels, lab, steps = (cell.strip() for cell in line.split("|"))
+            each = (step.strip() for step in steps.split(";"))
+            done = (*filter(None, each), COMPACT)
+            yield name, memory, tuple(kernels.split()), lab.replace("; ", "\n"), done
 
 
 def scenario_of(name: str, memory: str, lab: str, steps: tuple[str, ...]) -> Scenario:
@@ -255,7 +268,7 @@ def recorded(
     directory: Path, *, only: str, seed: int, releases: Sequence[str] = ALL
 ) -> Iterator[Path]:
     """Record what `directory` lacks, and yield the path of each recording."""
-    for name, memory, kernels, lab, steps in SCENARIOS:
+    for name, memory, kernels, lab, steps in (*SCENARIOS, *machines()):
         others = OTHERS if "6.17" in kernels else ()
         for kernel in (*kernels, *others) if name.startswith(only) else ():
             if kernel not in releases:

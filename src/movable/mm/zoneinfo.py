@@ -71,6 +71,6 @@ class ZoneInfo:
         return sum(cpu.count for cpu in self.pagesets)
 
     @property
-    def is_undrained(self) -> bool:
-        """Whether per-CPU lists hold more than they fill up to by themselves within a moment."""
-        return self.nr_pcp > 2 * sum(cpu.batch for cpu in self.pagesets)
+    def pcp_holds_much(self) -> bool:
+        """Whether per-CPU lists hold one page in a hundred: enough to matter."""
+        return self.nr_pcp * 100 > self.present

@@ -214,7 +214,8 @@ def new_zone(
     record["capture_order"] = record["captured_page"] = NO_PAGE
     record["order_failed"] = 0  # As after boot: no compaction has failed yet.
     record["contiguous"] = _is_contiguous(pages, int(record["start_pfn"]), int(record["end_pfn"]))
-    own = _running_pageset(info, is_pooled=info.is_undrained and not has_lists)
+    is_pooled = info.pcp_holds_much and not has_lists
+    own = _running_pageset(info, is_pooled=is_pooled)
     _set_pcp(record, info, rules, own)
     _split_across_types(pages, int(record["start_pfn"]), int(record["end_pfn"]))
     record["list_head"][:] = record["list_tail"][:] = NO_PAGE
@@ -226,7 +227,7 @@ def new_zone(
             _relink(pages, zone, order, migratetype, pfns)
     if (pages.kind[record["start_pfn"] : record["end_pfn"]] == PageKind.PCP).any():
         adopt_pcp_blocks(pages, record)
-        if info.is_undrained and not has_lists:
+        if is_pooled:
             record["pcp_offset"] = own.count - record["pcp_count"]
     return zone
 

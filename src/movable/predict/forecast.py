@@ -308,7 +308,11 @@ def _nr_huge_after(zones: Iterable[ZoneRun]) -> int:
 
 
 def _is_undrained(frames: Frames) -> bool:
-    return any(zone.is_undrained for zone in frames.snapshot.populated_zones)
+    """Whether per-CPU lists hold more than they fill up to by themselves within a moment."""
+    return any(
+        zone.nr_pcp > 2 * sum(pcp.batch for pcp in zone.pagesets)
+        for zone in frames.snapshot.populated_zones
+    )
 
 
 def _holds_much(frames: Frames) -> bool:
