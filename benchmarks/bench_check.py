@@ -17,6 +17,8 @@ from movable.check.corpus import try_all
 from movable.check.explore import Exploration, Limits, explore
 from movable.check.program import Program
 from movable.check.schedulers.dpor import DporScheduler
+from movable.check.schedulers.protocol import Scheduler
+from movable.check.schedulers.states import StateScheduler
 from movable.check.suite import check_all, suite
 from movable.check.verdict import PROVED, Verdict
 from movable.driver import Driver, Env, era_of
@@ -28,10 +30,13 @@ from movable.driver.examples.zsmalloc import Zsmalloc
 MAX_SCHEDULES = 20_000
 
 
-def exhaust(driver: Callable[[Env], Driver], letters: str, era: str) -> Exploration:
-    return explore(
-        Program(driver, letters, era=era_of(era)), DporScheduler(), Limits(MAX_SCHEDULES)
-    )
+def exhaust(
+    driver: Callable[[Env], Driver],
+    letters: str,
+    era: str,
+    make: Callable[[], Scheduler] = StateScheduler,
+) -> Exploration:
+    return explore(Program(driver, letters, era=era_of(era)), make(), Limits(MAX_SCHEDULES))
 
 
 @pytest.mark.parametrize(
@@ -60,7 +65,7 @@ def bench_two_processes(benchmark: BenchmarkFixture) -> None:
     with ProcessPoolExecutor(2, mp_context=get_context("fork")) as pool:
 
         def both() -> list[int]:
-            return list(pool.map(repeat, [(Shelf, "CCF", "6.0", 10)] * 2))
+            return list(pool.map(repeat, [(Shelf, "CCF", "6.0", StateScheduler, 10)] * 2))
 
         counts = benchmark.pedantic(both, rounds=3, warmup_rounds=1)
 
@@ -68,10 +73,10 @@ def bench_two_processes(benchmark: BenchmarkFixture) -> None:
     benchmark.extra_info["nr_schedules"] = sum(counts)
 
 
-def repeat(job: tuple[Callable[[Env], Driver], str, str, int]) -> int:
+def repeat(job: tuple[Callable[[Env], Driver], str, str, Callable[[], Scheduler], int]) -> int:
     """Exhaust one scenario several times, and return how many schedules that were."""
-    driver, letters, era, times = job
-    return sum(exhaust(driver, letters, era).nr_schedules for _ in range(times))
+    driver, letters, era, make, times = job
+    return sum(exhaust(driver, letters, era, make).nr_schedules for _ in range(times))
 
 
 @pytest.mark.parametrize("era", ["2015", "4.8", "6.0", "6.17"])
@@ -123,24 +128,42 @@ SCENARIOS = (
 
 
 def report() -> None:
-    """Print the rates: schedules a second of one CPU, then of two processes by the clock."""
+    """Print the rates: schedules a second of one CPU, then of two processes by the clock.
+
+    Of the search of states, which `movable check` makes, and of that of schedules with sleep sets,
+    for what the other is not fit for.
+    """
     with ProcessPoolExecutor(2, mp_context=get_context("fork")) as pool:
-        list(pool.map(repeat, [(Balloon, "BBD", "2015", 1)] * 2))
+        list(pool.map(repeat, [(Balloon, "BBD", "2015", StateScheduler, 1)] * 2))
         for driver, letters, era in SCENARIOS:
-            best, nr_schedules = float("inf"), 0
-            for _ in range(7):
-                started = time.process_time()
-                nr_schedules = exhaust(driver, letters, era).nr_schedules
-                best = min(best, time.process_time() - started)
-            times = max(1, round(1 / best))
-            started = time.perf_counter()
-            total = sum(pool.map(repeat, [(driver, letters, era, times)] * 2))
-            rate = total / (time.perf_counter() - started)
-            name = f"{driver.__name__} {letters} {era}"
-            print(
-                f"{name:18} {nr_schedules:6} schedules  {best:.3f} s  "
-                f"{nr_schedules / best:8,.0f}/s  two processes {rate:8,.0f}/s"
-            )
+            for make in (StateScheduler, DporScheduler):
+                print(
+                    f"{driver.__name__:8} {letters:4} {era:4}",
+                    rates(pool, driver, letters, era, make),
+                )
+
+
+def rates(
+    pool: ProcessPoolExecutor,
+    driver: Callable[[Env], Driver],
+    letters: str,
+    era: str,
+    make: Callable[[], Scheduler],
+) -> str:
+    """Return how one scenario does."""
+    best, nr_schedules = float("inf"), 0
+    for _ in range(7):
+        started = time.process_time()
+        nr_schedules = exhaust(driver, letters, era, make).nr_schedules
+        best = min(best, time.process_time() - started)
+    times = max(1, round(1 / best))
+    started = time.perf_counter()
+    total = sum(pool.map(repeat, [(driver, letters, era, make, times)] * 2))
+    both = total / (time.perf_counter() - started)
+    return (
+        f"{make.__name__:14} {nr_schedules:6} schedules  {best:.3f} s  "
+        f"{nr_schedules / best:8,.0f}/s  two processes {both:8,.0f}/s"
+    )
 
 
 if __name__ == "__main__":
