@@ -17,7 +17,7 @@ from movable.model.gfp import GFP_HUGETLB, Gfp
 from movable.model.kcompactd import Kcompactd, Pace
 from movable.model.kswapd import BOOST_FACTOR, Kswapd, allow_boost
 from movable.model.run import Machine, Run, extfrag_threshold, machine_of, zonelists
-from movable.model.zone import ZONE_INDEX, Zone
+from movable.model.zone import ZONE_INDEX, ListOrder, Zone, sort_lists
 
 
 def allocate(
@@ -29,16 +29,18 @@ def allocate(
     gfp: Gfp,
     truth: Truth | None = None,
     pace: Pace = Pace.AT_ONCE,
+    lists: ListOrder = ListOrder.AS_FREED,
 ) -> Run:
     """Ask for `count` blocks of `order`, one after another on a CPU of the first node; keep them.
 
     Args:
         truth: gives the free lists' order, if it was recorded.
         pace: when kcompactd runs, if fallbacks wake it.
+        lists: the free lists' order, if it was not.
 
     Source: a loop of alloc_pages().
     """
-    machine = machine_of(frames, roles, has_lists=True, truth=truth)
+    machine = _machine_of(frames, roles, truth, lists)
     highest = ZONE_INDEX["Movable" if gfp.migratetype == MIGRATE_MOVABLE else "Normal"]
     nodes = zonelists(machine.zones, highest)
     task = _task(machine, [zone for zones in nodes for zone in zones], highest, truth, pace)
@@ -49,7 +51,11 @@ def allocate(
 
 
 def hugepages(
-    frames: Frames, roles: NDArray[np.uint8], count: int, truth: Truth | None = None
+    frames: Frames,
+    roles: NDArray[np.uint8],
+    count: int,
+    truth: Truth | None = None,
+    lists: ListOrder = ListOrder.AS_FREED,
 ) -> Run:
     """``echo COUNT > /proc/sys/vm/nr_hugepages`` on a machine that has none yet.
 
@@ -59,7 +65,7 @@ def hugepages(
     Source: set_max_huge_pages(), alloc_pool_huge_folio(), alloc_buddy_hugetlb_folio(),
     mm/hugetlb.c.
     """
-    machine = machine_of(frames, roles, has_lists=True, truth=truth)
+    machine = _machine_of(frames, roles, truth, lists)
     highest = ZONE_INDEX["Movable"]
     turns = deque(
         _task(machine, zones, highest, truth) for zones in zonelists(machine.zones, highest)
@@ -75,6 +81,15 @@ def hugepages(
         nr_failed = 0 if is_found else nr_failed + 1
         nr_obtained += is_found
     return machine.finish(nr_obtained)
+
+
+def _machine_of(
+    frames: Frames, roles: NDArray[np.uint8], truth: Truth | None, lists: ListOrder
+) -> Machine:
+    machine = machine_of(frames, roles, has_lists=True, truth=truth)
+    for zone in machine.zones:
+        sort_lists(machine.pages, zone, lists)
+    return machine
 
 
 def _task(

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from enum import Enum
 
 import numpy as np
 from numpy.typing import NDArray
@@ -245,6 +246,37 @@ def _running_pageset(info: ZoneInfo, *, is_pooled: bool) -> PerCpuPages:
     if not is_pooled:
         return next((pcp for pcp in info.pagesets if pcp.cpu == 0), nobody)
     return max(info.pagesets, key=lambda pcp: (pcp.count, -pcp.cpu), default=nobody)
+
+
+class ListOrder(Enum):
+    """How the blocks of each free list are taken to lie, where nothing tells: the head first."""
+
+    AS_FREED = "as freed"
+    """As memory that was freed upward leaves them."""
+    UPWARD = "upward"
+    DOWNWARD = "downward"
+
+
+def sort_lists(pages: Pages, zone: Zone, order: ListOrder) -> None:
+    """Put the blocks of each free list of `zone` into an order by their PFNs."""
+    start_pfn, end_pfn = int(zone.record["start_pfn"]), int(zone.record["end_pfn"])
+    heads = np.flatnonzero(pages.kind[start_pfn:end_pfn] == PageKind.FREE) + start_pfn
+    if order is ListOrder.AS_FREED or not len(heads):
+        return
+    if order is ListOrder.DOWNWARD:
+        heads = heads[::-1]
+    types = (
+        pages.listed[heads] if len(pages.listed) else pages.migratetype[heads >> PAGEBLOCK_ORDER]
+    )
+    numbers = FREE_LISTS + types.astype(np.int64) * NR_PAGE_ORDERS + pages.order[heads]
+    by_list = np.argsort(numbers, kind="stable")
+    heads, numbers = heads[by_list], numbers[by_list]
+    is_first = np.append(True, numbers[1:] != numbers[:-1])
+    is_last = np.append(is_first[1:], True)
+    pages.next[heads] = np.where(is_last, NO_PAGE, np.append(heads[1:], NO_PAGE))
+    pages.prev[heads] = np.where(is_first, NO_PAGE, np.append(NO_PAGE, heads[:-1]))
+    zone.record["list_head"][numbers[is_first]] = heads[is_first]
+    zone.record["list_tail"][numbers[is_last]] = heads[is_last]
 
 
 def _relink(

@@ -15,7 +15,7 @@ from movable.model.gfp import parse_gfp
 from movable.model.kcompactd import Pace
 from movable.model.requests import allocate, hugepages
 from movable.model.run import Run, compact_memory, kcompactd, proactive
-from movable.model.zone import roles_of
+from movable.model.zone import ListOrder, roles_of
 
 Perform = Callable[[Frames, NDArray[np.uint8]], Run]
 
@@ -60,11 +60,20 @@ def parse_action(action: str, frames: Frames, truth: Truth | None = None) -> Per
     raise UsageError(f"no action {action!r}: there are {ACTIONS}")
 
 
-def paces_of(perform: Perform) -> Iterator[Perform]:
-    """Yield `perform` with kcompactd running at other times, if it wakes that at all."""
-    if isinstance(perform, partial) and perform.func is allocate:
+def doubted(perform: Perform, *, knows_lists: bool) -> Iterator[Perform]:
+    """Yield `perform` with what no snapshot tells: when kcompactd runs, how free lists lie.
+
+    Args:
+        knows_lists: whether the order of the free lists was recorded.
+    """
+    if not isinstance(perform, partial) or perform.func not in (allocate, hugepages):
+        return
+    if perform.func is allocate:
         yield partial(perform, pace=Pace.IN_TURN)
         yield partial(perform, pace=Pace.NEVER)
+    if not knows_lists:
+        yield partial(perform, lists=ListOrder.UPWARD)
+        yield partial(perform, lists=ListOrder.DOWNWARD)
 
 
 def has_lists(frames: Frames) -> bool:

@@ -18,7 +18,7 @@ from movable.mm.state import Role
 from movable.mm.zoneinfo import PerCpuPages, ZoneInfo, ZoneKey
 from movable.model.run import Run, ZoneRun, are_apart, compact_in_place, compact_memory
 from movable.model.zone import roles_of
-from movable.predict.actions import Perform, paces_of, parse_action
+from movable.predict.actions import Perform, doubted, parse_action
 from movable.predict.doubtful import DoubtfulPages, Overrides, Variant
 
 
@@ -143,7 +143,9 @@ def predict(
         kinds_after=run.pages.kind,
         nr_obtained=run.nr_obtained,
     )
-    return _with_range(forecast, _Again(frames, perform, overrides, run), doubtful)
+    return _with_range(
+        forecast, _Again(frames, perform, overrides, run, _knows_lists(truth)), doubtful
+    )
 
 
 def roles_for(frames: Frames, overrides: Overrides | None = None) -> NDArray[np.uint8]:
@@ -186,6 +188,8 @@ class _Again:
     perform: Perform
     refused: Overrides
     first: Run
+    knows_lists: bool
+    """Whether the order of the free lists was recorded."""
     obtained: list[int] = field(default_factory=list)
     """What the action obtained each time it was run once more."""
     locks: defaultdict[ZoneKey, Lock] = field(default_factory=lambda: defaultdict(Lock))
@@ -237,7 +241,7 @@ def _with_range(forecast: Forecast, again: _Again, doubtful: DoubtfulPages) -> F
             seen.append(center + gain)
     if _is_undrained(frames):
         seen.append(_nr_huge_now(again.first.zones))
-    for perform in paces_of(again.perform):
+    for perform in doubted(again.perform, knows_lists=again.knows_lists):
         run = again.note(perform(frames, roles_for(frames, again.refused)))
         seen.append(_nr_huge_after(run.zones))
     for machine in _pooled(frames):
@@ -255,10 +259,11 @@ def _with_range(forecast: Forecast, again: _Again, doubtful: DoubtfulPages) -> F
 
 
 def _range_of(forecast: Forecast, again: _Again) -> tuple[int, int] | None:
-    """Return the fewest and the most blocks that any of the runs obtained."""
+    """Return the fewest and the most blocks that any of the runs obtained, one of them noise."""
     if forecast.nr_obtained is None:
         return None
-    return min(forecast.nr_obtained, *again.obtained), max(forecast.nr_obtained, *again.obtained)
+    seen = [forecast.nr_obtained, *again.obtained]
+    return max(0, min(seen) - 1), max(seen) + 1
 
 
 def _decayed(frames: Frames, action: str) -> Iterator[Frames]:
@@ -321,16 +326,20 @@ def _holds_much(frames: Frames) -> bool:
     return sum(zone.nr_pcp for zone in zones) * 100 > sum(zone.present for zone in zones)
 
 
+def _knows_lists(truth: Truth | None) -> bool:
+    return truth is not None and truth.free_lists is not None
+
+
 def _doubts_of_action(frames: Frames, run: Run, truth: Truth | None) -> Iterator[Doubt]:
     if run.nr_obtained is None:
         return
     if frames.rules.gap:
         yield Doubt("rules-gap", frames.rules.gap)
-    if truth is None or truth.free_lists is None:
+    if not _knows_lists(truth):
         yield Doubt(
             "free-list-order",
             "the order of the free lists does not show in /proc; it is taken to be that of memory "
-            "freed in ascending order",
+            "freed in ascending order, and the range includes lists sorted upward and downward",
         )
     yield Doubt(
         "alone",

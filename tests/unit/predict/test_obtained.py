@@ -1,6 +1,6 @@
 """How far what requests obtain can be off."""
 
-from movable.predict.actions import paces_of, parse_action
+from movable.predict.actions import doubted, parse_action
 from movable.predict.forecast import predict, roles_for
 from movable.report.lines import Paint
 from movable.report.text import huge_page_lines
@@ -13,7 +13,8 @@ def test_the_range_includes_when_kcompactd_runs() -> None:
     frames = recorded(STORM)
     action = "order:4:4000:movable+noretry"
     runs = [
-        perform(frames, roles_for(frames)) for perform in paces_of(parse_action(action, frames))
+        perform(frames, roles_for(frames))
+        for perform in doubted(parse_action(action, frames), knows_lists=True)
     ]
     too_late, in_turn = sorted(run.nr_obtained or 0 for run in runs)
 
@@ -33,9 +34,27 @@ def test_the_range_includes_when_kcompactd_runs() -> None:
     ]
 
 
-def test_kcompactd_has_no_part_in_what_does_not_wake_it() -> None:
+def test_the_range_includes_other_orders_of_the_free_lists() -> None:
+    frames = recorded("huge-61-512m-k40-r4")
+    perform = parse_action("hugepages:250", frames)
+    upward, downward = (
+        other(frames, roles_for(frames)).nr_obtained or 0
+        for other in doubted(perform, knows_lists=False)
+    )
+
+    forecast = predict(frames, action="hugepages:250")
+
+    assert forecast.nr_obtained_range is not None
+    low, high = forecast.nr_obtained_range
+    assert downward < upward
+    assert low < downward
+    assert upward < high
+    assert low <= 100 <= high  # What the kernel obtained.
+
+
+def test_nothing_is_doubted_in_that_way_where_nothing_is_obtained() -> None:
     frames = recorded("lab-612-512m-proactive60")
 
-    assert list(paces_of(parse_action("hugepages:9", frames))) == []
-    assert list(paces_of(parse_action("compact_memory", frames))) == []
+    assert list(doubted(parse_action("hugepages:9", frames), knows_lists=True)) == []
+    assert list(doubted(parse_action("compact_memory", frames), knows_lists=False)) == []
     assert predict(frames).nr_obtained_range is None
