@@ -21,7 +21,7 @@ Perform = Callable[[Frames, NDArray[np.uint8]], Run]
 
 ACTIONS = "compact_memory, hugepages:N, order:K:COUNT[:GFP], kcompactd[:K], proactive[:N]"
 _MAX_COUNT = 100_000_000
-_PROACTIVENESS = 20  # vm.compaction_proactiveness after boot
+DEFAULT_PROACTIVENESS = 20  # vm.compaction_proactiveness after boot
 
 
 def parse_action(action: str, frames: Frames, truth: Truth | None = None) -> Perform:
@@ -54,7 +54,7 @@ def parse_action(action: str, frames: Frames, truth: Truth | None = None) -> Per
         order = _number(action, "K", arguments[0], MAX_PAGE_ORDER) if arguments else PAGEBLOCK_ORDER
         return partial(kcompactd, order=order, truth=truth)
     if name == "proactive" and len(arguments) <= 1:
-        default = frames.snapshot.sysctls.get("vm.compaction_proactiveness", _PROACTIVENESS)
+        default = frames.snapshot.sysctls.get("vm.compaction_proactiveness", DEFAULT_PROACTIVENESS)
         percent = _number(action, "N", arguments[0], 100) if arguments else default
         return partial(proactive, proactiveness=percent)
     raise UsageError(f"no action {action!r}: there are {ACTIONS}")

@@ -20,6 +20,7 @@ from movable.model.run import Run, ZoneRun, are_apart, compact_in_place, compact
 from movable.model.zone import roles_of
 from movable.predict.actions import Perform, doubted, parse_action
 from movable.predict.doubtful import DoubtfulPages, Overrides, Variant
+from movable.predict.due import doubts_of_kcompactd
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,6 +138,7 @@ def predict(
             *frames.doubts,
             *_doubts_of_action(frames, run, truth),
             *_doubts_of_lists(frames, action),
+            *doubts_of_kcompactd(frames, action),
             *_doubts_of_pages(frames, doubtful),
         ),
         kinds_before=frames.kinds,
