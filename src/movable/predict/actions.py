@@ -76,6 +76,12 @@ def doubted(perform: Perform, *, knows_lists: bool) -> Iterator[Perform]:
         yield partial(perform, lists=ListOrder.DOWNWARD)
 
 
+def nr_requested(action: str) -> int:
+    """Return how many blocks an action asks for that asks for some: more cannot be obtained."""
+    name, *arguments = action.split(":")
+    return int(arguments[0 if name == "hugepages" else 1])
+
+
 def has_lists(frames: Frames) -> bool:
     """Whether each free page is on the lists of one zone: not where zones' spans overlap.
 

@@ -18,7 +18,7 @@ from movable.mm.state import Role
 from movable.mm.zoneinfo import PerCpuPages, ZoneInfo, ZoneKey
 from movable.model.run import Run, ZoneRun, are_apart, compact_in_place, compact_memory
 from movable.model.zone import roles_of
-from movable.predict.actions import Perform, doubted, parse_action
+from movable.predict.actions import Perform, doubted, nr_requested, parse_action
 from movable.predict.doubtful import DoubtfulPages, Overrides, Variant
 from movable.predict.due import doubts_of_kcompactd
 
@@ -265,7 +265,7 @@ def _range_of(forecast: Forecast, again: _Again) -> tuple[int, int] | None:
     if forecast.nr_obtained is None:
         return None
     seen = [forecast.nr_obtained, *again.obtained]
-    return max(0, min(seen) - 1), max(seen) + 1
+    return max(0, min(seen) - 1), min(max(seen) + 1, nr_requested(forecast.action))
 
 
 def _decayed(frames: Frames, action: str) -> Iterator[Frames]:

@@ -52,6 +52,13 @@ def test_the_range_includes_other_orders_of_the_free_lists() -> None:
     assert low <= 100 <= high  # What the kernel obtained.
 
 
+def test_no_more_is_obtained_than_was_asked_for() -> None:
+    forecast = predict(recorded("lab-612-512m-proactive60"), action="hugepages:3")
+
+    assert forecast.nr_obtained == 3
+    assert forecast.nr_obtained_range == (2, 3)
+
+
 def test_nothing_is_doubted_in_that_way_where_nothing_is_obtained() -> None:
     frames = recorded("lab-612-512m-proactive60")
 
