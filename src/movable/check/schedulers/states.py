@@ -17,11 +17,13 @@ thread's past is part of them.
 Not for threads that spin, nor for those that cannot be learnt: `Unfit`.
 """
 
+from collections.abc import Sequence
 from typing import Any, Final
 
 from movable.check.commute import MAX_COUNT, Commuting, Next
 from movable.check.execution import THREAD_BITS, THREAD_MASK, Execution
 from movable.check.futures import Future, Futures
+from movable.check.learnt import Arc, Values
 from movable.check.recall import Recalling
 from movable.check.schedulers.protocol import STOP
 from movable.check.trace import Trace
@@ -45,17 +47,26 @@ class _Rows:
         self._numbers: dict[tuple[Any, ...], int] = {}
         self._rows: list[tuple[Any, ...]] = []
 
-    def numbers_of(self, heap: tuple[Any, ...]) -> Numbers:
+    def numbers_of(self, heap: Sequence[Any]) -> Numbers:
         """Return the numbers of the rows of `heap`."""
-        numbers, known = [], self._numbers
-        for start in range(0, len(heap), NR_OF_ROW):
-            row = heap[start : start + NR_OF_ROW]
-            number = known.get(row)
-            if number is None:
-                number = known[row] = len(self._rows)
-                self._rows.append(row)
-            numbers.append(number)
+        return tuple([self._number(heap, row) for row in range(-(-len(heap) // NR_OF_ROW))])
+
+    def changed(self, before: Numbers, heap: Sequence[Any], writes: Values) -> Numbers:
+        """Return the numbers of the rows of `heap`, which was `before` but for `writes`."""
+        if not writes:
+            return before
+        numbers = list(before)
+        for row in {location // NR_OF_ROW for location, _ in writes}:
+            numbers[row] = self._number(heap, row)
         return tuple(numbers)
+
+    def _number(self, heap: Sequence[Any], row: int) -> int:
+        content = tuple(heap[row * NR_OF_ROW : (row + 1) * NR_OF_ROW])
+        number = self._numbers.get(content)
+        if number is None:
+            number = self._numbers[content] = len(self._rows)
+            self._rows.append(content)
+        return number
 
     def value(self, heap: Numbers, location: int) -> Any:  # noqa: ANN401
         """Return what is at `location`."""
@@ -194,13 +205,13 @@ class StateScheduler:
 
     def _arrive(self, execution: Recalling, enabled: int) -> bool:
         """Note the state that a run has come to; return whether it is new."""
-        heap, of = self._rows.numbers_of(tuple(execution.heap)), self._futures.of
-        futures = tuple([of(point) for point in execution.points])
+        parent = self._stack[-1] if self._stack else None
+        code = execution.schedule[-1] if parent is not None else 0
+        heap, futures = self._content(execution, parent, code & THREAD_MASK)
         key = heap, futures, execution.nr_faults
         if key in self._seen:
             return False
-        parent = self._stack[-1] if self._stack else None
-        state = _State(parent, execution.schedule[-1] if parent is not None else 0)
+        state = _State(parent, code)
         self._seen[key] = state
         state.heap, state.futures, state.enabled = heap, futures, enabled
         state.judged = self._futures.clock
@@ -215,6 +226,18 @@ class StateScheduler:
         state.add(self._first_set(state))
         self._stack.append(state)
         return True
+
+    def _content(
+        self, execution: Recalling, parent: _State | None, thread: int
+    ) -> tuple[Numbers, tuple[Future, ...]]:
+        """Return what tells a state, one step of `thread` after `parent`, from others."""
+        of, last = self._futures.of, execution.last
+        if parent is None or not isinstance(last, Arc):
+            futures = tuple([of(point) for point in execution.points])
+            return self._rows.numbers_of(execution.heap), futures
+        before = parent.futures
+        futures = (*before[:thread], of(execution.points[thread]), *before[thread + 1 :])
+        return self._rows.changed(parent.heap, execution.heap, last.writes), futures
 
     def _note_options(self, state: _State, execution: Recalling) -> None:
         """Note how many ways the next step of each thread can go now."""
