@@ -2,6 +2,7 @@
 
     python benchmarks/bench_capture.py            everything (root, Linux; page-types is downloaded)
     python benchmarks/bench_capture.py sizes      only what needs no root
+    python benchmarks/bench_capture.py sizes FILE how large these snapshots are
 
 Every line gives a rate and a ratio, both measured in this run, the rivals in turn: a busy machine
 slows both.  page-types comes from the distribution's linux-source package, is built in a temporary
@@ -29,6 +30,7 @@ from movable.capture.container import compressed_bytes, load_snapshot, save_snap
 from movable.capture.files import open_snapshot
 from movable.capture.kpage import PAGE_FILES, WORD_BYTES, Words, read_page_files
 from movable.capture.machine import capture
+from movable.mm.coding import encode
 from movable.mm.constants import PAGE_SIZE
 from movable.mm.snapshot import Snapshot
 
@@ -179,7 +181,7 @@ def least_bytes(snapshot: Snapshot) -> int:
     takes H(p) bits a run, whatever the code.
     """
     bits = 0.0
-    for work in json.loads(snapshot.texts["meta.json"])["work"]:
+    for work in json.loads(snapshot.texts.get("meta.json", b'{"work": []}'))["work"]:
         told = dict(re.findall(r"(\w+)=(\d+)", work))
         is_tossed = re.search(r"type=(anon|shm)\b", work)
         if is_tossed and {"mb", "keep", "run"} <= told.keys() and 0 < int(told["keep"]) < 100:
@@ -189,12 +191,21 @@ def least_bytes(snapshot: Snapshot) -> int:
     return int(bits / 8)
 
 
-def bench_sizes() -> None:
-    """Say how large the recorded machines are as files, beside what chance alone demands."""
+def bytes_given_the_page_before(snapshot: Snapshot) -> int:
+    """Return the entropy of all page words, where each page's are told from those before it."""
+    codes = encode(columns_of(snapshot)).codes.astype(np.int64)
+    pairs = np.unique(codes[:-1] * (codes.max() + 1) + codes[1:], return_counts=True)[1]
+    ones = np.bincount(codes[:-1])
+    ones = ones[ones > 0]
+    return int((ones * np.log2(ones)).sum() - (pairs * np.log2(pairs)).sum()) // 8
+
+
+def bench_sizes(paths: list[Path]) -> None:
+    """Say how large machines are as files, beside what chance alone demands."""
     sizes = []
     with tempfile.TemporaryDirectory() as name:
         path = Path(name) / "host.movable"
-        for archive in sorted(GOLDEN.glob("*.tar.xz")):
+        for archive in paths:
             snapshot = open_snapshot(archive)
             gib = sum(zone.present for zone in snapshot.zones) * PAGE_SIZE / GIB
             texts = {n: t for n, t in snapshot.texts.items() if not n.startswith(TRUTH)}
@@ -203,12 +214,13 @@ def bench_sizes() -> None:
             assert (load_snapshot(path).flags == snapshot.flags).all()
             pageless = replace(user, flags=snapshot.flags[:0], counts=None, cgroups=None)
             fixed = save_snapshot(pageless, path, force=True)
-            least = least_bytes(snapshot)
+            least, informed = least_bytes(snapshot), bytes_given_the_page_before(snapshot)
             sizes.append((nr_bytes / 1024 / gib, (nr_bytes - fixed) / 1024 / gib))
             print(
                 f"size {archive.name.removesuffix('.tar.xz'):26} {gib:.2f} GiB: "
-                f"{sizes[-1][0]:5.1f} KiB/GiB, pages {sizes[-1][1]:5.1f}, "
-                f"chance alone {least / 1024 / gib:5.1f}, small files {fixed / 1024:.1f} KiB"
+                f"{sizes[-1][0]:5.1f} KiB/GiB, pages {sizes[-1][1]:5.1f}, given the page before "
+                f"{informed / 1024 / gib:5.1f}, chance alone {least / 1024 / gib:5.1f}, "
+                f"small files {fixed / 1024:.1f} KiB"
             )
     whole, pages = zip(*sizes, strict=True)
     print(
@@ -220,7 +232,9 @@ def bench_sizes() -> None:
 
 
 def main() -> None:
-    bench_sizes()
+    bench_sizes(list(map(Path, sys.argv[2:])) or sorted(GOLDEN.glob("*.tar.xz")))
+    if sys.argv[2:]:
+        return
     fragmented = columns_of(open_snapshot(GOLDEN / "anon-61-2g-k30-r1.tar.xz"))
     bench_encoding("memory freed at random, page by page", tiled(fragmented, 4 * LARGE_PAGES))
     if "sizes" in sys.argv[1:]:
