@@ -232,9 +232,9 @@ def isolate_migratepages_block(
         cc["total_migrate_scanned"] += 1
         update_cached_migrate(zone, cc, end_pfn)
         return Sources(end_pfn, 0)
-    nr_scanned = 0
-    nr_taken = nr_isolated = 0  # Folios isolated by this call, and their pages.
+    may_mark = at_start or not rules["marks_at_first_source"]
     is_marked = False
+    nr_scanned = nr_taken = nr_isolated = 0  # Isolated by this call: folios, and their pages.
     pfn = low_pfn
     while pfn < end_pfn:
         if is_plain:
@@ -245,7 +245,7 @@ def isolate_migratepages_block(
             nr_taken += plain.nr_taken
             nr_isolated += plain.nr_taken
             nr_scanned += plain.nr_pages if rules["count_jumps"] else plain.nr_steps
-            is_marked |= plain.is_marked and (at_start or not rules["marks_at_first_source"])
+            is_marked |= plain.is_marked and may_mark
             if pfn >= end_pfn or plain.is_full:
                 break
         if fail_fast and pfn >= edge:
@@ -256,8 +256,7 @@ def isolate_migratepages_block(
         order = int64(pages.order[pfn])
         nr_pages = 1 << order
         if role >= LRU and takes_folio(rules, cc, order):
-            is_start = at_start or not rules["marks_at_first_source"]
-            if role != DRIVER and not is_marked and is_start:
+            if role != DRIVER and not is_marked and may_mark:
                 is_marked = True
                 is_first = at_start and (rules["marks_at_first_source"] or pfn == low_pfn)
                 if is_first and test_and_set_skip(pages, cc, pfn):
