@@ -204,6 +204,11 @@ class Program:
         self.tasks.append(Task(len(self.tasks) + 1, name))
         self.threads.append(thread)
 
+    @property
+    def has_compaction(self) -> bool:
+        """Whether a thread compacts."""
+        return not {"B", "C"}.isdisjoint(self.letters)
+
     def is_worker(self, thread: int) -> bool:
         """Return whether `thread` runs queued work, and so may wait for ever."""
         return thread >= len(self.letters)

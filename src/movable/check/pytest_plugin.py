@@ -57,7 +57,7 @@ class DriverCollector(pytest.Collector):
 
 
 def pytest_terminal_summary(terminalreporter: Any) -> None:  # noqa: ANN401
-    """Name the scenarios that passed without a proof."""
+    """Name the scenarios that passed without a proof, or with one that says nothing."""
     doubtful = [
         f"{report.nodeid}: {text}"
         for report in terminalreporter.stats.get("passed", [])
@@ -106,7 +106,7 @@ class ScenarioItem(pytest.Item):
             cache.set(key, broken.token if broken is not None else None)
         if verdict.violation is not None:
             raise RaceFound(verdict.violation, self._schedule(verdict.violation.token))
-        if not verdict.is_exhaustive:
+        if not verdict.is_exhaustive or verdict.is_empty:
             self.add_report_section("call", _SECTION, verdict.describe())
 
     def _replay(self, token: str, source: str) -> None:

@@ -20,7 +20,16 @@ from movable.check.schedulers.pct import PctScheduler
 from movable.check.schedulers.protocol import Scheduler
 from movable.check.schedulers.states import StateScheduler, Unfit
 from movable.check.shrink import shrink
-from movable.check.verdict import BOUNDED, DOUBTS, PROVED, SAMPLED, VIOLATED, Verdict, Violation
+from movable.check.verdict import (
+    BOUNDED,
+    DOUBTS,
+    NOTHING_MOVABLE,
+    PROVED,
+    SAMPLED,
+    VIOLATED,
+    Verdict,
+    Violation,
+)
 from movable.driver.env import Env
 from movable.driver.eras import era_of
 from movable.driver.protocol import Driver
@@ -68,14 +77,17 @@ class _Check:
 
     def verdict(self, kind: str, **more: object) -> Verdict:
         """Say what is known."""
+        program = self.program
+        is_empty = program.has_compaction and not program.movable
+        is_empty &= "isolated" not in program.env.seen
         verdict = Verdict(
             self.name,
             kind,
             self.nr_schedules,
             time.perf_counter() - self.started,
-            has_faults=self.program.env.asked_fault,
-            seen=tuple(sorted(self.program.env.seen)),
-            doubts=DOUBTS,
+            has_faults=program.env.asked_fault,
+            seen=tuple(sorted(program.env.seen)),
+            doubts=(*DOUBTS, NOTHING_MOVABLE) if is_empty else DOUBTS,
         )
         return replace(verdict, **more)  # type: ignore[arg-type]
 
@@ -274,7 +286,7 @@ def vacuity(search: _Check) -> Verdict | None:
     if not program.movable:
         return None
     missing = []
-    if set(program.letters) & set("CB") and "isolated" not in seen:
+    if program.has_compaction and "isolated" not in seen:
         missing.append("isolates")
     elif "C" in program.letters and "migrated" not in seen:
         missing.append("migrates")

@@ -77,12 +77,18 @@ class Verdict:
         """Whether every schedule was covered."""
         return self.kind == PROVED
 
+    @property
+    def is_empty(self) -> bool:
+        """Whether compaction had nothing to do."""
+        return NOTHING_MOVABLE in self.doubts
+
     def describe(self) -> str:
         """Return the verdict in words; never just "passed"."""
         if self.kind == VIOLATED and self.violation is not None:
             return f"violated: {self.violation.rule} {self.violation.text}"
         if self.kind == PROVED:
-            return f"proved (exhaustive, {self.nr_schedules:,} schedules)"
+            empty = "; no page was movable" if self.is_empty else ""
+            return f"proved (exhaustive, {self.nr_schedules:,} schedules{empty})"
         if self.kind == BOUNDED:
             plural = "" if self.max_preemptions == 1 else "s"
             return f"no bug up to {self.max_preemptions} preemption{plural}"
@@ -116,6 +122,11 @@ FEW_PASSES: Final = Doubt(
 )
 NO_REUSE: Final = Doubt(
     "no-reuse", "A page that was freed is not given out again within one schedule."
+)
+NOTHING_MOVABLE: Final = Doubt(
+    "nothing-movable",
+    "No page was movable in any schedule: compaction had nothing to isolate, so its races with the "
+    "driver were not tried. The driver marks none, or this era does not know its page type.",
 )
 DOUBTS: Final = (SEQUENTIAL, FEW_PASSES, NO_REUSE)
 """What every verdict leaves out."""

@@ -152,9 +152,11 @@ def _simplest(verdicts: list["Verdict"]) -> "Verdict | None":
 
 def _summary(loaded: "Loaded", verdicts: list["Verdict"]) -> str:
     nr_proved = sum(verdict.is_exhaustive for verdict in verdicts)
+    nr_empty = sum(verdict.is_empty for verdict in verdicts)
+    empty = f" In {nr_empty} no page was movable: compaction had nothing to do." if nr_empty else ""
     return (
         f"{loaded.driver.__name__}: {nr_proved} of {len(verdicts)} scenarios proved; steps happen "
-        "in one order that all threads see (sequential consistency)."
+        f"in one order that all threads see (sequential consistency).{empty}"
     )
 
 

@@ -72,6 +72,20 @@ def test_a_driver_whose_pages_never_move_is_a_violation() -> None:
     assert verdict.violation.rule == "V1"
 
 
+@pytest.mark.parametrize(("era", "is_empty"), [("6.0", False), ("6.17", True)])
+def test_a_proof_says_if_no_page_was_movable(era: str, is_empty: bool) -> None:
+    """Linux 6.17 knows two page types, and the GPU's is neither."""
+    verdict = check(Gpu, Scenario("BBF", era=era))
+
+    assert verdict.is_exhaustive
+    assert ("no page was movable" in verdict.describe()) == is_empty
+    assert ("nothing-movable" in [one["code"] for one in verdict.to_json()["doubts"]]) == is_empty
+
+
+def test_what_does_not_compact_needs_no_movable_page() -> None:
+    assert not check(Shelf, Scenario("AF")).is_empty
+
+
 def test_an_exception_in_the_driver_is_a_violation_with_its_line() -> None:
     class Falls(Shelf):
         async def isolate_page(self, page: Page, mode: IsolateMode) -> bool:
