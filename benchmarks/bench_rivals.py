@@ -22,7 +22,7 @@ from typing import Any
 
 from movable.check.explore import Limits, explore
 from movable.check.program import Program
-from movable.check.schedulers.dpor import DporScheduler
+from movable.check.schedulers.states import StateScheduler
 from movable.driver import era_of
 from movable.driver.examples.balloon import Balloon
 from movable.driver.examples.known_bugs import BUGS
@@ -140,7 +140,7 @@ def movable(unless_zero: bool, seconds: float) -> tuple[int, str]:
         program = Program(Balloon, "BBD", era=era_of("2015"))
     else:
         program = Program(bug.buggy, bug.scenario, era=era_of(bug.era))
-    result = explore(program, DporScheduler(), Limits(seconds=seconds))
+    result = explore(program, StateScheduler(), Limits(seconds=seconds))
     found = f"found {result.finding.rule}" if result.finding else "no bug so far"
     return result.nr_schedules, "no bug, exhausted" if result.is_complete else found
 

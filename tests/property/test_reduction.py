@@ -14,8 +14,8 @@ from movable.check.program import Program
 from movable.check.schedulers.dpor import DporScheduler
 from movable.check.schedulers.exhaustive import ExhaustiveScheduler
 from movable.check.schedulers.states import StateScheduler, Unfit
-from movable.driver import Driver, Env, Page, era_of, path
-from movable.driver.env import GFP_HIGHUSER_MOVABLE
+from movable.driver import Env, Page, era_of, path
+from noting import Noting
 
 Act = tuple[str, Any]
 """What a thread does: a name, and a number or the acts inside."""
@@ -50,11 +50,10 @@ LEAVES = (
 NESTS = ("mutex", "trylock", "reading", "writing", "reference", "page lock", "page trylock")
 
 
-class Anything(Driver):
+class Anything(Noting):
     """Threads that do what they are given."""
 
     acts: ClassVar[Sequence[Sequence[Act]]] = ()
-    nr_references = 1
 
     def __init__(self, env: Env) -> None:
         super().__init__(env)
@@ -64,16 +63,6 @@ class Anything(Driver):
         self.plain = env.cell(0, "plain")
         self.done, self.queue = env.completion("done"), env.wait_queue("queue")
         self.list, self.node = env.list_head("list"), env.node("node")
-        nothing: tuple[object, ...] = ()
-        self.saw = [env.cell(nothing, f"saw {thread}") for thread in range(4)]
-        page = env.take_page(GFP_HIGHUSER_MOVABLE)
-        assert page is not None
-        self.page = page
-        env.heap[page.at] = self.nr_references
-
-    def note(self, value: object) -> None:
-        mine = self.saw[self.env.task.index]
-        mine.value = (*mine.value, value)
 
     @path("dequeue")
     async def dequeue(self) -> None:

@@ -12,12 +12,12 @@ from movable.check.schedulers.protocol import Scheduler
 from movable.check.schedulers.states import StateScheduler, Unfit
 from movable.check.strategy import Scenario, check
 from movable.driver import Driver, Env, Page, era_of, path
-from movable.driver.env import GFP_HIGHUSER_MOVABLE
 from movable.driver.fields import COUNT, LIFE, LOCK
 from movable.driver.steps import ADD, DROP, READ, RELEASE, WRITE, Accesses, Step
+from noting import Noting
 
 
-class Threads(Driver):
+class Threads(Noting):
     """Threads that each do something else with one page; `saw` is what they observe."""
 
     nr_references = 3
@@ -26,16 +26,6 @@ class Threads(Driver):
         super().__init__(env)
         self.word, self.plain = env.atomic(0, "word"), env.cell(0, "plain")
         self.flags, self.lock = env.flags("flags"), env.rwlock("lock")
-        nothing: tuple[object, ...] = ()
-        self.saw = [env.cell(nothing, f"saw {thread}") for thread in range(4)]
-        page = env.take_page(GFP_HIGHUSER_MOVABLE)
-        assert page is not None
-        self.page = page
-        env.heap[page.at] = self.nr_references
-
-    def note(self, value: object) -> None:
-        mine = self.saw[self.env.task.index]
-        mine.value = (*mine.value, value)
 
     @path("dequeue")
     async def dequeue(self) -> None:

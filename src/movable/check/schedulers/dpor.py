@@ -1,8 +1,8 @@
 """Dynamic partial-order reduction: one schedule for each way that matters, and no other.
 
 Source-set DPOR with sleep sets, after Abdulla, Aronis, Jonsson and Sagonas, "Optimal dynamic
-partial order reduction" (POPL 2014), without wakeup trees: the runs that sleep sets cut short are
-rare here.
+partial order reduction" (POPL 2014), without wakeup trees.  For what the search of states is not
+fit for: see `movable.check.schedulers.states`.
 
 When the last event races with an earlier one, the order of the two must be tried the other way
 round too.  What would lead there begins with one of the *initials* of the events that do not depend
@@ -42,8 +42,6 @@ class DporScheduler:
         self._has_begun = False
         self._execution: Execution | None = None
         self._trace: Trace | None = None
-        self.nr_blocked = 0
-        """Runs that a sleep set cut short."""
 
     def begin(self) -> list[int] | None:
         """Note the races of the run that ended, and go back to the last point with a choice."""
@@ -72,7 +70,6 @@ class DporScheduler:
                     sleep = self._still_asleep(execution, last)
                     awake &= ~sleep
                     if not awake:
-                        self.nr_blocked += 1
                         return STOP
             else:
                 self._execution, self._trace = execution, trace

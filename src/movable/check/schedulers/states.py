@@ -139,11 +139,6 @@ class StateScheduler:
         self._is_new = False
         """Whether the last step is still to be learnt from."""
 
-    @property
-    def nr_states(self) -> int:
-        """How many states were found, but for those in which nothing goes on."""
-        return len(self._seen)
-
     def begin(self) -> list[int] | None:
         """Go back to the last state with something left, or to one whose set has grown."""
         if not self._has_begun:
